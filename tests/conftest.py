@@ -1,0 +1,29 @@
+"""The same conditions for every test: one thread, no screen, the same seeds."""
+
+import os
+import random
+
+os.environ["MPLBACKEND"] = "Agg"  # before matplotlib is imported, here and in the processes that tests start
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+
+# The same examples in every run, and a slow machine is no failure.
+hypothesis.settings.register_profile("wmcourse", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("wmcourse")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 (the global generator, for whatever still uses it)
+    torch.manual_seed(0)

@@ -1,0 +1,98 @@
+"""Mixture density networks: predict a whole distribution, so that two possible futures are not averaged into one.
+
+Each latent dimension has a mixture of K Gaussians of its own (Bishop 1994; Graves 2013; Ha & Schmidhuber 2018):
+
+    p(z_j) = Σ_k π_jk · N(z_j; μ_jk, σ_jk²),      -log p(z) = -Σ_j log Σ_k exp(log π_jk + log N(z_j; μ_jk, σ_jk²)).
+
+The sum over k is *inside* the logarithm, so it is taken by log-sum-exp, which never underflows. Components are on the last axis
+everywhere: ``log_pi`` (log π, normalised), ``mu`` and ``log_sigma`` (log σ) are (..., Z, K).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+LOG_SIGMA_BOUND = 5.0  # |log σ| of an MDNHead: σ from 0.0067 to 148
+
+
+def mixture_nll(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    """-log p(target), summed over the latent dimensions: target (..., Z), the others (..., Z, K) -> (...), nats.
+
+    ``log_pi`` is normalised over K. A density may exceed one, so a negative loss is no bug. Raises ValueError for shapes that
+    do not fit. Source: Bishop (1994), Eqs. 22, 23 and 29, one mixture for each dimension.
+    """
+    _check(log_pi, mu, log_sigma)
+    if target.shape != mu.shape[:-1]:
+        raise ValueError(f"target needs the mixtures' shape without K, {tuple(mu.shape[:-1])}: got {tuple(target.shape)}.")
+    standard = (target.unsqueeze(-1) - mu) * torch.exp(-log_sigma)  # (..., Z, K)
+    log_component = log_pi - log_sigma - 0.5 * standard.square()
+    constant = 0.5 * math.log(2 * math.pi) * target.shape[-1]
+    return constant - torch.logsumexp(log_component, dim=-1).sum(dim=-1)
+
+
+def sample_mixture(
+    log_pi: Tensor, mu: Tensor, log_sigma: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None
+) -> Tensor:
+    """One sample of each mixture: (..., Z, K) -> (..., Z). First a component is drawn, then a value from it.
+
+    ``temperature`` τ acts in two places: log π is divided by τ (and normalised again), and σ² is multiplied by τ. τ = 1 is the
+    mixture itself; τ = 0 is the limit, the mean of the most likely component; τ > 1 makes the dream less certain.
+    Raises ValueError for shapes that do not fit, and for τ that is negative or not finite.
+    Source: Ha & Eck (2017), Eq. 8; Ha & Schmidhuber (2018), §4.
+    """
+    _check(log_pi, mu, log_sigma)
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"The temperature must be a finite number, 0 or more: got {temperature}.")
+    if temperature == 0:
+        return _pick(mu, log_pi.argmax(dim=-1))
+    # Inverse CDF: the component is the number of cumulative weights that a uniform number has passed.
+    weights = torch.exp((log_pi - log_pi.amax(dim=-1, keepdim=True)) / temperature)  # not normalised: u is scaled instead
+    cumulative = weights.cumsum(dim=-1)  # (..., Z, K)
+    u = torch.rand(mu.shape[:-1], generator=generator, dtype=mu.dtype, device=mu.device).unsqueeze(-1)
+    k = (u * cumulative[..., -1:] >= cumulative[..., :-1]).sum(dim=-1)  # (..., Z)
+    epsilon = torch.randn(mu.shape[:-1], generator=generator, dtype=mu.dtype, device=mu.device)
+    return _pick(mu, k) + math.sqrt(temperature) * torch.exp(_pick(log_sigma, k)) * epsilon
+
+
+def mixture_mean(log_pi: Tensor, mu: Tensor) -> Tensor:
+    """Σ_k π_k·μ_k: (..., Z, K) -> (..., Z). What squared error would predict, between the modes where nothing may ever be."""
+    return (torch.exp(log_pi) * mu).sum(dim=-1)
+
+
+class MDNHead(nn.Module):
+    """A linear layer from features to mixtures: (..., in_dim) -> ``log_pi``, ``mu``, ``log_sigma``, each (..., Z, K).
+
+    ``log_pi`` is normalised over K. ``log_sigma`` is 5·tanh(s/5) of the layer's output s: nearly s where it matters and never
+    outside (-5, 5), so that one component cannot shrink onto a single point and send the likelihood to infinity. A hard clamp
+    would bound it too, but its gradient is zero outside: a σ that got there could never come back.
+    3·Z·K·(in_dim + 1) parameters. Raises ValueError for sizes below 1.
+    """
+
+    def __init__(self, in_dim: int, latent_dim: int, components: int) -> None:
+        super().__init__()
+        if min(in_dim, latent_dim, components) < 1:
+            raise ValueError(
+                f"MDNHead needs sizes of at least 1: got in_dim {in_dim}, latent_dim {latent_dim}, components {components}."
+            )
+        self.latent_dim, self.components = latent_dim, components
+        self.linear = nn.Linear(in_dim, 3 * latent_dim * components)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        out = self.linear(features).unflatten(-1, (3, self.latent_dim, self.components))  # (..., 3, Z, K)
+        logits, mu, s = out.unbind(dim=-3)
+        return torch.log_softmax(logits, dim=-1), mu, LOG_SIGMA_BOUND * torch.tanh(s / LOG_SIGMA_BOUND)
+
+
+def _pick(values: Tensor, k: Tensor) -> Tensor:
+    return values.gather(-1, k.unsqueeze(-1)).squeeze(-1)  # (..., Z, K) and (..., Z) -> (..., Z)
+
+
+def _check(log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> None:
+    if not log_pi.shape == mu.shape == log_sigma.shape or mu.dim() < 2 or mu.shape[-1] == 0:
+        raise ValueError(
+            f"log_pi, mu and log_sigma need one shape (..., Z, K): "
+            f"got {tuple(log_pi.shape)}, {tuple(mu.shape)} and {tuple(log_sigma.shape)}."
+        )
