@@ -24,10 +24,10 @@ from tqdm.auto import tqdm
 from wmcourse.cross_entropy_method import CEM, CategoricalCEM
 from wmcourse.engine.errors import RunError
 from wmcourse.engine.loop import fit, generator_for, load_tensors, load_weights
-from wmcourse.engine.rollouts import Rollouts, collect_shards
+from wmcourse.engine.rollouts import Rollouts, collect_shards, write_array
 from wmcourse.engine.runs import Config, Ledger, read_config, remember_config
 from wmcourse.mdn_rnn import MDNRNN, State, dream_step, sequence_loss
-from wmcourse.model_predictive_control import MPC, score_plans
+from wmcourse.model_predictive_control import MPC, Planner, score_plans
 from wmcourse.reparameterization_trick import reparameterize
 from wmcourse.vae_complete_loss import ConvVAE, vae_loss
 from wmcourse.worlds import ActionCode, make
@@ -106,13 +106,9 @@ def train_vae(model: WorldModel, rollouts: Rollouts, path: Path, show: Show | No
 def encode_rollouts(model: WorldModel, rollouts: Rollouts, path: Path) -> NDArray[np.float32]:
     """(mu, logvar) of every frame, once: (steps, 2, Z) float32 on disk, memory-mapped."""
     if not path.is_file():
-        partial = path.with_suffix(".partial")
-        out = np.lib.format.open_memmap(partial, "w+", np.float32, (len(rollouts), 2, model.config.latent_dim))
-        for i in range(0, len(rollouts), 1024):
-            index = np.arange(i, min(i + 1024, len(rollouts)))
-            out[index] = torch.stack(model.encode(rollouts.frames(index)), dim=1).cpu().numpy()
-        out.flush()
-        partial.replace(path)
+        blocks = (np.arange(i, min(i + 1024, len(rollouts))) for i in range(0, len(rollouts), 1024))
+        coded = (torch.stack(model.encode(rollouts.frames(index)), dim=1).cpu().numpy() for index in blocks)
+        write_array(path, (len(rollouts), 2, model.config.latent_dim), coded)
     return np.load(path, mmap_mode="r")
 
 
@@ -157,9 +153,8 @@ def planner_for(config: Config, actions: ActionCode) -> CEM | CategoricalCEM:
     """The optimiser that both our agent and the oracle use."""
     if actions.kind == "discrete":
         return CategoricalCEM(config.horizon, actions.dim, config.candidates, config.iterations, config.elites)
-    low = 0.0 if actions.kind == "multibinary" else -1.0
     return CEM(
-        config.horizon, actions.dim, config.candidates, config.iterations, config.elites, low=low, correlation=config.correlation
+        config.horizon, actions.dim, config.candidates, config.iterations, config.elites, correlation=config.correlation
     )
 
 
@@ -169,8 +164,8 @@ class LatentPlanner:
     The memory h is carried from step to step, never reset within an episode; reward and done come from the learned heads.
     """
 
-    def __init__(self, model: WorldModel, seed: int = 0) -> None:
-        self.model, self.mpc = model, MPC(planner_for(model.config, model.actions))
+    def __init__(self, model: WorldModel, seed: int = 0, planner: Planner | None = None) -> None:
+        self.model, self.mpc = model, MPC(planner or planner_for(model.config, model.actions))
         self.generator = torch.Generator(model.device).manual_seed(seed)
         self.state: State = model.rnn.initial_state(0)
 
@@ -190,6 +185,7 @@ class LatentPlanner:
 
         def step(state: tuple[Tensor, ...], action: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
             z, h, c = state
+            action = as_model_action(model.actions, action)
             dream = dream_step(model.rnn, z, action, (h, c), config.temperature, self.generator)
             return (dream.z, *dream.state), dream.reward, dream.done_probability
 
@@ -197,7 +193,7 @@ class LatentPlanner:
             # Among plans that all survive, the gentle one: it keeps the agent free to move either way.
             return score_plans(step, (z, *self.state), plans) - config.effort * plans.square().mean(dim=(2, 3))
 
-        action = self.mpc.act(score, worlds=len(frames), generator=self.generator)
+        action = as_model_action(model.actions, self.mpc.act(score, worlds=len(frames), generator=self.generator))
         self.state = model.rnn.step(z, action, self.state)
         return action.cpu().numpy()
 
@@ -333,16 +329,17 @@ def summarize(returns: NDArray[np.float32]) -> Score:
     return Score(mean, (mean - half, mean + half), n, returns)
 
 
-def evaluate(agent: Agent, world: Any, episodes: int, seed: int = 10_000, progress: bool = True) -> Score:
+def evaluate(agent: Agent, world: Any, episodes: int, seed: int = 10_000, label: str | None = "episodes") -> Score:
     """Play ``episodes`` episodes, as many at once as there are worlds; episode i is the one of seed ``seed`` + i.
 
-    Every agent so meets the same episodes. Raises ValueError for fewer than one.
+    Every agent so meets the same episodes. ``label`` stands before the progress bar; None hides it. Raises ValueError for
+    fewer than one episode.
     """
     if episodes < 1:
         raise ValueError(f"An evaluation needs at least one episode, not {episodes}.")
     code = ActionCode(world.single_action_space)
     returns = np.zeros(episodes, np.float32)
-    bar = tqdm(total=episodes, desc="episodes", unit="episode", disable=not progress)
+    bar = tqdm(total=episodes, desc=label, unit="episode", disable=label is None)
     for first in range(0, episodes, world.num_envs):
         frames, _ = world.reset(seed=seed + first)
         playing = np.arange(min(world.num_envs, episodes - first))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wmcourse.engine.runs import Config
-from wmcourse.model_predictive_control import MPC
+from wmcourse.model_predictive_control import MPC, Planner
 from wmcourse.world_models_training import planner_for
 from wmcourse.worlds import ActionCode, DodgeVectorEnv
 from wmcourse.worlds.dodge import advance
@@ -37,9 +37,16 @@ class OraclePlanner:
     another side for each decision. It never needs the hazards to come: they land beyond its horizon.
     """
 
-    def __init__(self, world: DodgeVectorEnv, config: Config, clairvoyant: bool = True, seed: int = 0) -> None:
+    def __init__(
+        self,
+        world: DodgeVectorEnv,
+        config: Config,
+        clairvoyant: bool = True,
+        seed: int = 0,
+        planner: Planner | None = None,
+    ) -> None:
         self.world, self.config, self.clairvoyant = world, config, clairvoyant
-        self.mpc = MPC(planner_for(config, ActionCode(world.single_action_space)))
+        self.mpc = MPC(planner or planner_for(config, ActionCode(world.single_action_space)))
         self.generator, self.rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
         self.alive = np.arange(0)
 

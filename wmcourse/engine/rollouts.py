@@ -12,7 +12,7 @@ A rollout is a stream of steps of one world; episodes follow each other in it. A
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +43,23 @@ def write_shard(directory: Path, number: int, arrays: dict[str, NDArray[Any]]) -
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(f"Could not write {final}: {error.strerror}. Free some space, then run the same command again.") from error
+
+
+def write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[NDArray[np.float32]]) -> None:
+    """Write a float32 .npy file block by block, whole or not at all. Raises RunError when the disk is full.
+
+    Not through a memory map: there, a full disk kills the process instead of raising an error.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            np.lib.format.write_array_header_2_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            for block in blocks:
+                file.write(np.ascontiguousarray(block, "<f4"))
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"Could not write {path}: {error.strerror}. Free some space, then run the same command again.") from error
 
 
 class Rollouts:
