@@ -37,25 +37,37 @@ def seed(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line and its help."""
     raw = argparse.RawDescriptionHelpFormatter
-    top = argparse.ArgumentParser("wmcourse", description="World models from pixels.", epilog=EXAMPLES, formatter_class=raw)
+    top = argparse.ArgumentParser(
+        "wmcourse", description="World models from pixels.", epilog=EXAMPLES, formatter_class=raw
+    )
     top.add_argument("--version", action="version", version=f"wmcourse {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="{train,evaluate,dream}")
 
-    train = commands.add_parser("train", help="collect, train, evaluate and report", epilog=EXAMPLES, formatter_class=raw)
+    train = commands.add_parser(
+        "train", help="collect, train, evaluate and report", epilog=EXAMPLES, formatter_class=raw
+    )
     train.add_argument("--world", default="wmcourse/Dodge-v0", metavar="ID", help="any Gymnasium id (default: Dodge)")
     train.add_argument("--out", type=Path, metavar="DIR", help="where the run lives (default: runs/WORLD)")
-    train.add_argument("--budget", choices=("quick", "standard"), default="standard", help="how long to train (default: standard)")
+    train.add_argument(
+        "--budget", choices=("quick", "standard"), default="standard", help="how long to train (default: standard)"
+    )
     train.add_argument("--seed", type=seed, default=0, metavar="N", help="of everything random (default: 0)")
     train.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto, CUDA when there is one)")
     train.add_argument("--episodes", type=positive, default=None, metavar="N", help="of the evaluation at the end")
 
-    evaluate = commands.add_parser("evaluate", help="play and score: random / ours / oracle", epilog=EXAMPLES, formatter_class=raw)
+    evaluate = commands.add_parser(
+        "evaluate", help="play and score: random / ours / oracle", epilog=EXAMPLES, formatter_class=raw
+    )
     evaluate.add_argument("directory", type=Path, metavar="DIR")
     evaluate.add_argument("--episodes", type=positive, default=100, metavar="N", help="of each player (default: 100)")
-    evaluate.add_argument("--seed", type=seed, default=10_000, metavar="N", help="of the first episode (default: 10000)")
+    evaluate.add_argument(
+        "--seed", type=seed, default=10_000, metavar="N", help="of the first episode (default: 10000)"
+    )
     evaluate.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
-    dream = commands.add_parser("dream", help="a GIF of reality and dream side by side", epilog=EXAMPLES, formatter_class=raw)
+    dream = commands.add_parser(
+        "dream", help="a GIF of reality and dream side by side", epilog=EXAMPLES, formatter_class=raw
+    )
     dream.add_argument("directory", type=Path, metavar="DIR")
     dream.add_argument("--out", type=Path, metavar="FILE", help="the picture (default: DIR/dream.gif)")
     dream.add_argument("--steps", type=positive, default=60, metavar="N", help="how long (default: 60)")
@@ -76,7 +88,9 @@ def run(arguments: argparse.Namespace) -> None:
     elif arguments.command == "evaluate":
         report.evaluate_and_report(arguments.directory, arguments.episodes, arguments.seed, arguments.device)
     else:
-        file = report.dream_gif(arguments.directory, arguments.out, arguments.steps, arguments.temperature, arguments.seed)
+        file = report.dream_gif(
+            arguments.directory, arguments.out, arguments.steps, arguments.temperature, arguments.seed
+        )
         print(f"{file}: left, what happened; right, what the model dreamt from the same start with the same actions.")
 
 
@@ -94,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from wmcourse.engine.errors import RunError
         from wmcourse.worlds.errors import WorldError
 
-        if isinstance(error, OSError) or isinstance(error, (RunError, WorldError)):
+        if isinstance(error, (OSError, RunError, WorldError)):
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
             print(f"wmcourse: {reason}{where}", file=sys.stderr)

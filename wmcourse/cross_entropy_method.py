@@ -1,12 +1,13 @@
 """The cross-entropy method: sample plans, keep the best few, fit a Gaussian to them, sample again.
 
-Fitting by maximum likelihood is what minimises KL(elites ‖ Gaussian): hence the name (Rubinstein 1999; de Boer et al. 2005).
+Fitting by maximum likelihood is what minimises KL(elites ‖ Gaussian): hence the name (Rubinstein 1999; de Boer et al.
+2005).
 With smoothing, each update keeps a share 1 - α of what was, so that (1 - α)^i of the start survives i updates:
 
     mean ← (1 - α)·mean + α·(mean of the elites),    std ← max(floor, (1 - α)·std + α·(std of the elites)).
 
-The optimisers here take a function from a population of plans (W, N, L, A) to its scores (W, N) and know nothing of models. W worlds
-are optimised side by side. None of them keeps anything between calls: the warm start is the caller's.
+The optimisers here take a function from a population of plans (W, N, L, A) to its scores (W, N) and know nothing of
+models. W worlds are optimised side by side. None of them keeps anything between calls: the warm start is the caller's.
 """
 
 from __future__ import annotations
@@ -22,14 +23,18 @@ def cem_update(
 ) -> tuple[Tensor, Tensor]:
     """The new mean and std from the ``elites`` best candidates, smoothed by ``alpha``, with a floor under std.
 
-    ``scores`` (..., N), more is better, NaN loses; ``candidates`` (..., N, *event), ``mean`` and ``std`` (..., *event), for any
-    leading batch (none, or the worlds) and any event, such as (L, A). The std is the maximum-likelihood one (divided by
-    the number of elites). Raises ValueError for shapes that do not fit, or elites not in 1..N, or alpha not in [0, 1].
+    ``scores`` (..., N), more is better, NaN loses; ``candidates`` (..., N, *event), ``mean`` and ``std`` (..., *event),
+    for any leading batch (none, or the worlds) and any event, such as (L, A). The std is the maximum-likelihood one
+    (divided by the number of elites). Raises ValueError for shapes that do not fit, elites outside 1..N and alpha
+    outside [0, 1].
     Source: de Boer et al. (2005), Algorithm 3.3 and §4.
     """
     axis = scores.dim() - 1  # the population's
     if axis < 0 or candidates.shape[: axis + 1] != scores.shape or candidates.dim() - 1 != mean.dim():
-        raise ValueError(f"candidates {tuple(candidates.shape)} do not fit scores {tuple(scores.shape)} and mean {tuple(mean.shape)}.")
+        shapes = f"{tuple(candidates.shape)}, {tuple(scores.shape)} and {tuple(mean.shape)}"
+        raise ValueError(
+            f"candidates, scores and mean must be (..., N, *event), (..., N) and (..., *event): got {shapes}."
+        )
     if not 1 <= elites <= scores.shape[-1] or not 0 <= alpha <= 1:
         raise ValueError(f"elites must be 1 to {scores.shape[-1]} and alpha 0 to 1: got {elites} and {alpha}.")
     top = finite_scores(scores).topk(elites, dim=-1).indices  # (..., E)
@@ -42,9 +47,11 @@ def cem_update(
 
 
 def correlated_noise(shape: tuple[int, ...], correlation: float, generator: torch.Generator | None = None) -> Tensor:
-    """Standard normal noise (..., L, A) whose neighbours along L have this correlation ρ: ε_t = ρ·ε_{t-1} + √(1-ρ²)·w_t.
+    """Standard normal noise (..., L, A) whose neighbours along L have this correlation ρ: ε_t = ρ·ε_{t-1} +
+    √(1-ρ²)·w_t.
 
-    White noise cancels itself out in a world with inertia: plans that differ on average must lean to one side for a while.
+    White noise cancels itself out in a world with inertia: plans that differ on average must lean to one side for a
+    while.
     """
     noise = torch.randn(shape, generator=generator, device=generator.device if generator else None)
     fresh = (1 - correlation**2) ** 0.5
@@ -65,7 +72,9 @@ def coloured_noise(shape: tuple[int, ...], exponent: float, generator: torch.Gen
     frequency = torch.fft.rfftfreq(steps, device=white.device)
     frequency[0] = 1 / steps  # the constant part is as strong as the slowest wave
     gain = frequency ** (-exponent / 2)
-    ends = 2.0 if steps % 2 == 0 else 1.0  # weights of the frequencies in the variance: each stands for two but the ends
+    ends = (
+        2.0 if steps % 2 == 0 else 1.0
+    )  # each frequency stands for two but the first and, in an even length, the last
     power = 2 * gain.square().sum() - gain[0] ** 2 - (ends - 1) * gain[-1] ** 2
     gain = gain * (steps / power).sqrt()
     return torch.fft.irfft(torch.fft.rfft(white, dim=-2) * gain[:, None], n=steps, dim=-2)
@@ -74,7 +83,8 @@ def coloured_noise(shape: tuple[int, ...], exponent: float, generator: torch.Gen
 class CEM:
     """The cross-entropy method over plans of ``horizon`` × ``action_dim`` numbers in [low, high].
 
-    ``candidates`` × ``iterations`` plans are scored for each world. The mean is a candidate itself, and so is the best plan so far.
+    ``candidates`` × ``iterations`` plans are scored for each world. The mean is a candidate itself, and so is the best
+    plan so far.
     ``init_std`` and ``min_std`` are in halves of the range. Raises ValueError for sizes that make no sense.
     Source: de Boer et al. (2005), §4, with ρ = ``correlation`` between the noise of neighbouring steps.
     """
@@ -135,8 +145,8 @@ class CEM:
 class ICEM(CEM):
     """CEM made frugal (Pinneri et al. 2020): coloured noise, fewer candidates in each iteration, elites that are kept.
 
-    ``exponent`` colours the noise; each iteration has ``decay`` times fewer candidates than the one before (never fewer than
-    two for each elite); ``kept`` elites join the next iteration, and, shifted by one, the next step's first.
+    ``exponent`` colours the noise; each iteration has ``decay`` times fewer candidates than the one before (never fewer
+    than two for each elite); ``kept`` elites join the next iteration, and, shifted by one, the next step's first.
     """
 
     def __init__(
@@ -162,7 +172,7 @@ class ICEM(CEM):
 
     def population(self, iteration: int) -> int:
         """How many plans are drawn in an iteration."""
-        return max(self.elites, min(self.candidates, max(int(self.candidates * self.decay**-iteration), 2 * self.elites)))
+        return min(self.candidates, max(int(self.candidates * self.decay**-iteration), 2 * self.elites))
 
     def noise(self, worlds: int, candidates: int, generator: torch.Generator | None) -> Tensor:
         return coloured_noise((worlds, candidates, self.horizon, self.action_dim), self.exponent, generator)
@@ -186,7 +196,8 @@ class ICEM(CEM):
 
 
 class MPPI(CEM):
-    """Model predictive path integral control (Williams et al. 2017): all candidates count, with weights exp(score / temperature).
+    """Model predictive path integral control (Williams et al. 2017): all candidates count, with weights exp(score /
+    temperature).
 
     The plan is the weighted mean itself; std stays ``init_std``, divided by two after each iteration.
     """
@@ -218,7 +229,7 @@ class MPPI(CEM):
             plans = plans.clamp(self.low, self.high)
             plans[:, 0] = mean
             scores = finite_scores(score(plans)).clamp(min=torch.finfo(plans.dtype).min / 2)  # -inf - -inf is NaN
-            weights = torch.softmax(scores / self.temperature - (scores / self.temperature).amax(1, keepdim=True), dim=1)
+            weights = torch.softmax((scores - scores.amax(dim=1, keepdim=True)) / self.temperature, dim=1)
             mean = torch.einsum("wn,wnla->wla", weights, plans)
             std = std / 2
         return Plan(mean, (weights * scores).sum(dim=1), mean, best_of(plans, scores, 1).elites)
@@ -227,8 +238,8 @@ class MPPI(CEM):
 class CategoricalCEM:
     """The cross-entropy method for discrete actions: a plan is ``horizon`` one-hot choices out of ``choices``.
 
-    The distribution is a table of probabilities (W, L, C), the update the elites' frequencies, smoothed by ``alpha`` and mixed with
-    ``floor`` of the uniform distribution so that no choice dies out. Source: de Boer et al. (2005), §3.
+    The distribution is a table of probabilities (W, L, C), the update the elites' frequencies, smoothed by ``alpha``
+    and mixed with ``floor`` of the uniform distribution so that no choice dies out. Source: de Boer et al. (2005), §3.
     """
 
     def __init__(

@@ -54,7 +54,8 @@ class DreamStep(NamedTuple):
 class MDNRNN(nn.Module):
     """LSTM + a mixture per latent dimension + one linear layer for reward and done.
 
-    ``latent_dim`` Z, ``action_dim`` A, ``hidden_dim`` H, ``components`` K; ``outcomes=False`` leaves out reward and done.
+    ``latent_dim`` Z, ``action_dim`` A, ``hidden_dim`` H, ``components`` K; ``outcomes=False`` leaves out reward and
+    done.
     """
 
     def __init__(
@@ -63,7 +64,8 @@ class MDNRNN(nn.Module):
         super().__init__()
         if min(latent_dim, action_dim, hidden_dim, components) < 1:
             raise ValueError("MDNRNN needs latent_dim, action_dim, hidden_dim and components of at least 1.")
-        self.latent_dim, self.action_dim, self.hidden_dim, self.components = latent_dim, action_dim, hidden_dim, components
+        self.latent_dim, self.action_dim = latent_dim, action_dim
+        self.hidden_dim, self.components = hidden_dim, components
         self.rnn = LSTM(latent_dim + action_dim, hidden_dim)
         self.mdn = MDNHead(hidden_dim, latent_dim, components)
         self.outcome = nn.Linear(hidden_dim, 2) if outcomes else None
@@ -76,14 +78,21 @@ class MDNRNN(nn.Module):
     def read(self, h: Tensor) -> Prediction:
         """Everything about time t + 1 from h_{t+1} (..., H)."""
         log_pi, mu, log_sigma = self.mdn(h)
-        if self.outcome is None:
-            nothing = h.new_zeros(h.shape[:-1])
-            return Prediction(log_pi, mu, log_sigma, nothing, nothing - torch.inf)
-        reward, done_logit = self.outcome(h).unbind(-1)
+        reward, done_logit = self.read_outcome(h)
         return Prediction(log_pi, mu, log_sigma, reward, done_logit)
 
+    def read_outcome(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The expected reward r_{t+1} and the log-odds of done_{t+1} from h_{t+1} (..., H), each (...)."""
+        if self.outcome is None:
+            nothing = h.new_zeros(h.shape[:-1])
+            return nothing, nothing - torch.inf
+        reward, done_logit = self.outcome(h).unbind(-1)
+        return reward, done_logit
+
     def forward(self, z: Tensor, a: Tensor, state: State | None = None) -> tuple[Prediction, State]:
-        """Teacher forcing: real latents z (B, T, Z) and actions a (B, T, A) in, predictions (B, T, ...) and state out."""
+        """Teacher forcing: real latents z (B, T, Z) and actions a (B, T, A) in, predictions (B, T, ...) and state
+        out.
+        """
         h, state = self.rnn(torch.cat([z, a], dim=-1), state)
         return self.read(h), state
 
@@ -113,24 +122,30 @@ def sequence_loss(
     """-log p(z_{1:T}, r_{1:T}, done_{1:T} | z_0, a_{0:T-1}) in nats per real step (chain rule, teacher forcing).
 
     z (B, T+1, Z) latents z_0..z_T; a (B, T, A) actions a_0..a_{T-1}; ``reward`` and ``done`` (B, T) belong to t + 1;
-    ``mask`` (B, T) is 1 where step t is part of the episode and 0 in the padding; ``ended`` (B, T), default ``done``, is
-    1 where the episode stops after the step, terminated or cut off: what follows is another episode, not a target.
-    Reward has unit variance and its constant is left out, so its part is ½ (r - r̂)². ``done_weight`` > 1 counts rare endings
-    more than the likelihood does. Raises ValueError when the lengths do not fit or nothing is left to predict.
+    ``mask`` (B, T) is 1 where step t is part of the episode and 0 in the padding; ``ended`` (B, T), default ``done``,
+    is 1 where the episode stops after the step, terminated or cut off: what follows is another episode, not a target.
+    Reward has unit variance and its constant is left out, so its part is ½ (r - r̂)². ``done_weight`` > 1 counts rare
+    endings more than the likelihood does. Raises ValueError when the lengths do not fit or nothing is left to predict.
     """
     if z.shape[1] != a.shape[1] + 1:
         raise ValueError(f"z needs one step more than a (z_0..z_T, a_0..a_T-1): got {z.shape[1]} and {a.shape[1]}.")
+    ended = done if ended is None else ended
+    if not reward.shape == done.shape == mask.shape == ended.shape == a.shape[:2]:  # or torch might broadcast
+        got = ", ".join(str(tuple(part.shape)) for part in (reward, done, mask, ended))
+        raise ValueError(f"reward, done, mask and ended need {tuple(a.shape[:2])}, (B, T): got {got}.")
     steps = mask.sum()
     if steps == 0:
         raise ValueError("The mask is zero everywhere: there is no step to predict.")
-    mask = mask.to(z.dtype)
-    inside = mask * (1 - (done if ended is None else ended).to(z.dtype))  # z_{t+1} exists and is of the same episode
+    mask, done = mask.to(z.dtype), done.to(z.dtype)
+    inside = mask * (1 - ended.to(z.dtype))  # z_{t+1} exists and is of the same episode
     p, _ = model(z[:, :-1], a)
     latent = (mixture_nll(z[:, 1:], p.log_pi, p.mu, p.log_sigma) * inside).sum() / inside.sum().clamp(min=1)
+    if model.outcome is None:  # it says nothing of reward and end
+        return SequenceLoss(latent, latent, torch.zeros_like(latent), torch.zeros_like(latent))
     r = (0.5 * (p.reward - reward).square() * mask).sum() / steps
-    weight = 1 + (done_weight - 1) * done.to(z.dtype)
-    bce = F.binary_cross_entropy_with_logits(p.done_logit, done.to(z.dtype), reduction="none")
-    d = (bce * weight * mask).sum() / steps if model.outcome is not None else torch.zeros_like(r)
+    weight = 1 + (done_weight - 1) * done
+    bce = F.binary_cross_entropy_with_logits(p.done_logit, done, reduction="none")
+    d = (bce * weight * mask).sum() / steps
     return SequenceLoss(latent + r + d, latent, r, d)
 
 
@@ -144,9 +159,15 @@ def dream_step(
 ) -> DreamStep:
     """One step of the dream: (z_t, a_t, h_t) -> z_{t+1}, r_{t+1}, P(done_{t+1}), h_{t+1}, with z (B, Z) and a (B, A).
 
-    ``temperature`` τ sharpens or flattens the mixture (Ha & Schmidhuber 2018, §4.3); 0 follows its most likely component.
+    ``temperature`` τ sharpens or flattens the mixture (Ha & Schmidhuber 2018, §4.3); 0 follows its most likely
+    component.
     """
     state = model.step(z, a, state)
-    p = model.read(state[0])
-    z = sample_mixture(p.log_pi, p.mu, p.log_sigma, temperature, generator)
-    return DreamStep(z, p.reward, torch.sigmoid(p.done_logit), state)
+    h = state[0]
+    reward, done_logit = model.read_outcome(h)
+    if temperature == 0:
+        z = model.mdn.most_likely(h)
+    else:
+        log_pi, mu, log_sigma = model.mdn(h)
+        z = sample_mixture(log_pi, mu, log_sigma, temperature, generator)
+    return DreamStep(z, reward, torch.sigmoid(done_logit), state)

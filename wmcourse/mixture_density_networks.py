@@ -14,6 +14,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 LOG_SIGMA_BOUND = 5.0  # an MDNHead's log σ stays within ±5: σ from 0.0067 to 148
 
@@ -90,6 +91,17 @@ class MDNHead(nn.Module):
         logits, mu, s = out.unbind(dim=-3)
         log_pi = logits - torch.logsumexp(logits, dim=-1, keepdim=True)  # log_softmax, faster for a small K
         return log_pi, mu, LOG_SIGMA_BOUND * torch.tanh(s / LOG_SIGMA_BOUND)
+
+    def most_likely(self, features: Tensor) -> Tensor:
+        """The mean of the most likely component: features (..., in_dim) -> (..., Z).
+
+        The same as ``sample_mixture`` at temperature 0, which needs neither log σ nor normalised weights: a third of
+        the time.
+        """
+        rows = 2 * self.latent_dim * self.components  # of the logits and of mu
+        out = F.linear(features, self.linear.weight[:rows], self.linear.bias[:rows])
+        logits, mu = out.unflatten(-1, (2, self.latent_dim, self.components)).unbind(dim=-3)
+        return _pick(mu, logits.argmax(dim=-1))
 
 
 def _pick(values: Tensor, k: Tensor) -> Tensor:

@@ -29,7 +29,9 @@ class Plan(NamedTuple):
     elites: Tensor  # (W, E, L, A), the best candidates, best first
 
     def shifted(self) -> Plan:
-        """The same plan one step later: the first action is done, the last is repeated. Where the next search starts."""
+        """The same plan one step later: the first action is done, the last is repeated. Where the next search
+        starts.
+        """
         actions, mean, elites = (torch.cat([p[..., 1:, :], p[..., -1:, :]], dim=-2) for p in (self[0], *self[2:]))
         return Plan(actions, self.score, mean, elites)
 
@@ -64,7 +66,8 @@ def score_plans(
 
     ``state`` is a tuple of tensors (W, ...), ``step`` maps a state of W·N rows and actions (W·N, A) to the next state,
     r_{t+1} and P(done_{t+1}), both (W·N,). The reward comes *after* the transition, so the state that the last action
-    reaches counts; ``terminal_value`` V(s_L) (W·N,) adds what lies beyond the horizon. Raises ValueError for other shapes.
+    reaches counts; ``terminal_value`` V(s_L) (W·N,) adds what lies beyond the horizon. Raises ValueError for other
+    shapes.
     Source: Chua et al. (2018), Algorithm 1, with the chance to be alive in place of a fixed length.
     """
     if plans.dim() != 4 or any(len(part) != len(plans) for part in state):
@@ -105,7 +108,9 @@ class MPC:
 
 
 class RandomShooting:
-    """The simplest planner: N plans drawn uniformly, the best one wins. It ignores the warm start but for trying it too."""
+    """The simplest planner: N plans drawn uniformly, the best one wins. It ignores the warm start but for trying it
+    too.
+    """
 
     def __init__(self, horizon: int, action_dim: int, candidates: int, low: float = -1.0, high: float = 1.0) -> None:
         if min(horizon, action_dim, candidates) < 1 or not low < high:
@@ -179,9 +184,9 @@ class GradientPlanner:
 def riccati(a: Tensor, b: Tensor, q: Tensor, r: Tensor, horizon: int) -> tuple[Tensor, Tensor]:
     """The linear-quadratic regulator by dynamic programming: the exact answer that a planner must approach.
 
-    Minimises Σ_{t<L} (s_tᵀ Q s_t + u_tᵀ R u_t) + s_Lᵀ Q s_L for s_{t+1} = A s_t + B u_t. ``a`` (S, S), ``b`` (S, U), ``q`` (S, S),
-    ``r`` (U, U), both symmetric, R positive definite. Returns gains K (L, U, S), with u_t = -K_t s_t, and values P (L+1, S, S),
-    with s_tᵀ P_t s_t the cost from t on. Raises ValueError for a horizon below 1.
+    Minimises Σ_{t<L} (s_tᵀ Q s_t + u_tᵀ R u_t) + s_Lᵀ Q s_L for s_{t+1} = A s_t + B u_t. ``a`` (S, S), ``b`` (S, U),
+    ``q`` (S, S), ``r`` (U, U), both symmetric, R positive definite. Returns gains K (L, U, S), with u_t = -K_t s_t, and
+    values P (L+1, S, S), with s_tᵀ P_t s_t the cost from t on. Raises ValueError for a horizon below 1.
     Source: Bertsekas, *Dynamic Programming and Optimal Control*, vol. I, §3.1.
     """
     if horizon < 1:

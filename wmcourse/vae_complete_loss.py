@@ -118,9 +118,7 @@ class ChannelsLast(nn.Module):
         return x.contiguous(memory_format=torch.channels_last)
 
 
-def vae_loss(
-    logits: Tensor, x: Tensor, mu: Tensor, logvar: Tensor, beta: float = 1.0, floor: float = 0.0
-) -> VAELoss:
+def vae_loss(logits: Tensor, x: Tensor, mu: Tensor, logvar: Tensor, beta: float = 1.0, floor: float = 0.0) -> VAELoss:
     """total = reconstruction + beta·kl, batch means; at beta = 1 the negative ELBO, to be *minimised*.
 
     ``logits`` and ``x`` (B, C, H, W), x in [0, 1]; ``mu`` and ``logvar`` (B, Z). A ``beta`` above 1 buys a

@@ -5,8 +5,8 @@ Ha & Schmidhuber (2018) train in three stages, each on what the stage before lef
     world ─► rollouts ─► VAE ─► latents (mu, logvar) ─► MDN-RNN ─► planner or controller ─► scores
              stage 1     stage 2                         stage 3
 
-Latents are cached as (mu, logvar) and resampled for every batch: the network sees the encoder's doubt, and no frame is ever
-encoded twice. Plans are made in latent space, hundreds at a time and for many worlds at once.
+Latents are cached as (mu, logvar) and resampled for every batch: the network sees the encoder's doubt, and no frame is
+ever encoded twice. Plans are made in latent space, hundreds at a time and for many worlds at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from wmcourse.cross_entropy_method import CEM, CategoricalCEM
 from wmcourse.engine.errors import RunError
 from wmcourse.engine.loop import fit, generator_for, load_tensors, load_weights
-from wmcourse.engine.rollouts import Rollouts, collect_shards, write_array
+from wmcourse.engine.rollouts import FIELDS, Rollouts, collect_shards, write_array
 from wmcourse.engine.runs import Config, Ledger, read_config, remember_config
 from wmcourse.mdn_rnn import MDNRNN, State, dream_step, sequence_loss
 from wmcourse.model_predictive_control import MPC, Planner, score_plans
@@ -73,7 +73,7 @@ def collect(config: Config, directory: Path, progress: Callable[[int], None] = l
         rng = np.random.default_rng((config.seed, number))
         frame, _ = world.reset(seed=int(rng.integers(2**31)))
         action = code.sample(rng, config.worlds)
-        columns: dict[str, list[NDArray[Any]]] = {"frames": [], "actions": [], "rewards": [], "terminated": [], "ended": []}
+        columns: dict[str, list[NDArray[Any]]] = {name: [] for name in FIELDS}
         for _ in range(config.steps):
             switch = rng.random(config.worlds) < config.hold
             action = np.where(switch[:, None], code.sample(rng, config.worlds), action)
@@ -159,9 +159,11 @@ def planner_for(config: Config, actions: ActionCode) -> CEM | CategoricalCEM:
 
 
 class LatentPlanner:
-    """Acts from pixels by planning in the dream: encode, imagine ``candidates`` futures, do the first action of the best.
+    """Acts from pixels by planning in the dream: encode, imagine ``candidates`` futures, do the first action of the
+    best.
 
-    The memory h is carried from step to step, never reset within an episode; reward and done come from the learned heads.
+    The memory h is carried from step to step, never reset within an episode; reward and done come from the learned
+    heads.
     """
 
     def __init__(self, model: WorldModel, seed: int = 0, planner: Planner | None = None) -> None:
@@ -233,7 +235,9 @@ def dream_returns(
     temperature: float,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Returns of N controllers (``weights`` (N, size)) in E dreams each, which start at z (E, Z) with no memory: (N, E)."""
+    """Returns of N controllers (``weights`` (N, size)) in E dreams each, which start at z (E, Z) with no memory: (N,
+    E).
+    """
     n, e = len(weights), len(z)
     z, state = z.repeat(n, 1), model.rnn.initial_state(n * e)
     total, alive = z.new_zeros(n * e), z.new_ones(n * e)
@@ -266,7 +270,8 @@ def evolve_controller(
     seed: int = 0,
     show: Show | None = None,
 ) -> LinearController:
-    """Evolve a controller inside the dream with the cross-entropy method; ``starts`` (S, Z) are latents of first frames.
+    """Evolve a controller inside the dream with the cross-entropy method; ``starts`` (S, Z) are latents of first
+    frames.
 
     The optimiser is the planner of lesson 10 with weights in place of actions: it neither knows nor cares.
     """
@@ -285,7 +290,15 @@ def evolve_controller(
 
     limit = 10.0  # weights beyond it only saturate tanh
     optimiser = CEM(
-        1, controller.size, population, generations, max(2, population // 5), low=-limit, high=limit, init_std=0.3, min_std=0.05
+        1,
+        controller.size,
+        population,
+        generations,
+        max(2, population // 5),
+        low=-limit,
+        high=limit,
+        init_std=0.3,
+        min_std=0.05,
     )
     plan = optimiser.plan(score, generator=generator)
     nn.utils.vector_to_parameters(plan.mean[0, 0], controller.parameters())  # the mean: the best one was partly luck
@@ -332,8 +345,8 @@ def summarize(returns: NDArray[np.float32]) -> Score:
 def evaluate(agent: Agent, world: Any, episodes: int, seed: int = 10_000, label: str | None = "episodes") -> Score:
     """Play ``episodes`` episodes, as many at once as there are worlds; episode i is the one of seed ``seed`` + i.
 
-    Every agent so meets the same episodes. ``label`` stands before the progress bar; None hides it. Raises ValueError for
-    fewer than one episode.
+    Every agent so meets the same episodes. ``label`` stands before the progress bar; None hides it. Raises ValueError
+    for fewer than one episode.
     """
     if episodes < 1:
         raise ValueError(f"An evaluation needs at least one episode, not {episodes}.")
@@ -359,7 +372,7 @@ def evaluate(agent: Agent, world: Any, episodes: int, seed: int = 10_000, label:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """"auto" is CUDA when there is one. Raises RunError for a device that this machine or this torch does not have."""
+    """ "auto" is CUDA when there is one. Raises RunError for a device that this machine or this torch does not have."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -369,7 +382,8 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def train_world_model(config: Config, directory: Path, device: str = "auto", show: Show | None = None) -> WorldModel:
-    """All three stages, from pixels to a model that can plan, in ``directory``; what is already there is not done again.
+    """All three stages, from pixels to a model that can plan, in ``directory``; what is already there is not done
+    again.
 
     Raises RunError when the directory holds a run of another configuration.
     """
@@ -390,7 +404,7 @@ def train_world_model(config: Config, directory: Path, device: str = "auto", sho
 def new_model(config: Config) -> WorldModel:
     """An untrained model that fits the world of ``config``."""
     world = make(config.world, 1, **config.world_options)
-    height, width, channels = world.single_observation_space.shape
+    height, width, channels = world.single_observation_space.shape or ()
     actions = ActionCode(world.single_action_space)
     world.close()
     return WorldModel(config, (channels, height, width), actions)

@@ -1,7 +1,7 @@
 """One training loop for every network: it shows its progress, survives a kill, and never hides a NaN.
 
-A step's batch and noise depend on (seed, step) alone, so a checkpoint is weights + Adam's moments + the step, and a run that
-was killed and continued ends with the same bits as one that was not (same machine, same number of threads).
+A step's batch and noise depend on (seed, step) alone, so a checkpoint is weights + Adam's moments + the step, and a run
+that was killed and continued ends with the same bits as one that was not (same machine, same number of threads).
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise RunError(f"Could not write {path}: {error.strerror}. Free some space, then run the same command again.") from error
+        raise RunError(
+            f"Could not write {path}: {error.strerror}. Free some space, then run the same command again."
+        ) from error
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], **about: Any) -> None:
@@ -55,9 +57,11 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
             about = json.loads((file.metadata() or {}).get("wmcourse", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
-        raise RunError(f"{path} is truncated or not a safetensors file ({error}). Delete it, then run training again.") from error
+        raise RunError(
+            f"{path} is truncated or not a safetensors file ({error}). Delete it, then run training again."
+        ) from error
     if about.get("kind") != kind:
-        raise RunError(f"{path} holds {about.get('kind', 'something else')!r}, not {kind!r}: it belongs to another program.")
+        raise RunError(f"{path} holds {about.get('kind', 'something else')!r}, not {kind!r}: is it another program's?")
     return tensors, about
 
 
@@ -67,7 +71,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
         model.load_state_dict(dict(tensors))
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise RunError(f"{path} does not fit this network ({reason}). Was it trained with another configuration?") from error
+        raise RunError(f"{path} does not fit this network ({reason}): train again in another directory.") from error
 
 
 def generator_for(seed: int, step: int, device: str | torch.device = "cpu") -> torch.Generator:
@@ -89,8 +93,8 @@ def fit(
     """Adam with a cosine decay to zero. Leaves ``path`` (weights) and returns the learning curve and what it cost.
 
     ``loss(step)`` returns named scalars, the one to minimise under "total". While it runs, ``path`` + ".training" holds
-    a checkpoint at most ``SECONDS_BETWEEN_CHECKPOINTS`` old; calling again continues from it. ``show(stage, step, scalars)`` is
-    called for each point of the curve. Raises RunError when the loss stops being finite.
+    a checkpoint at most ``SECONDS_BETWEEN_CHECKPOINTS`` old; calling again continues from it. ``show(stage, step,
+    scalars)`` is called for each point of the curve. Raises RunError when the loss stops being finite.
     """
     training, names = path.with_name(path.name + ".training"), list(dict(model.named_parameters()))
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
@@ -101,9 +105,11 @@ def fit(
     first, curve, core_before, wall_before = 0, [], 0.0, 0.0
     if training.is_file():
         tensors, about = load_tensors(training, stage + " in training")
-        load_weights(model, {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}, training)
+        weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        load_weights(model, weights, training)
         moments = {
-            i: {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")} for i, name in enumerate(names)
+            i: {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+            for i, name in enumerate(names)
         }
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         first, curve = about["step"], about["curve"]
@@ -123,7 +129,9 @@ def fit(
     every = max(1, steps // POINTS_ON_A_CURVE)
     saved_at, saved_step, step = time.perf_counter(), first, first
     model.train()
-    bar = tqdm(total=steps, initial=first, desc=stage, unit=unit, unit_scale=items_per_step, smoothing=0.05, mininterval=0.5)
+    bar = tqdm(
+        total=steps, initial=first, desc=stage, unit=unit, unit_scale=items_per_step, smoothing=0.05, mininterval=0.5
+    )
     try:
         for step in range(first, steps):
             for group in optimizer.param_groups:
@@ -134,8 +142,11 @@ def fit(
             total.backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), 10.0)
             if not torch.isfinite(total + norm):  # before the weights are touched
-                kept = f"the checkpoint of step {saved_step} is kept in {training}" if saved_step else "there is no checkpoint yet"
-                raise RunError(f"{stage}: loss {total.item()}, gradient {norm.item()} at step {step}; {kept}. Look at the data, or lower the rate.")
+                kept = (
+                    f"the checkpoint of step {saved_step} is kept in {training}" if saved_step else "no checkpoint yet"
+                )
+                what = f"{stage}: the loss is {total.item()} and the gradient {norm.item()} at step {step}"
+                raise RunError(f"{what} ({kept}). Look for NaN in the data, or lower the rate.")
             optimizer.step()
             bar.update()
             if step % every == 0 or step == steps - 1:

@@ -33,8 +33,8 @@ class RandomAgent:
 class OraclePlanner:
     """The same planner with the same budget on Dodge's true dynamics: an upper bound for what a model could give.
 
-    ``clairvoyant`` decides what it knows of chance: True, the side each hazard in the air will turn to; False, it imagines
-    another side for each decision. It never needs the hazards to come: they land beyond its horizon.
+    ``clairvoyant`` decides what it knows of chance: True, the side each hazard in the air will turn to; False, it
+    imagines another side for each decision. It never needs the hazards to come: they land beyond its horizon.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class OraclePlanner:
             for t in range(horizon):
                 alive &= ~advance(state, throttle[:, t], self.world.rules)
                 survived += alive
-            return torch.from_numpy(survived).view(worlds, candidates) - self.config.effort * plans.square().mean(dim=(2, 3))
+            effort = self.config.effort * plans.square().mean(dim=(2, 3))
+            return torch.from_numpy(survived).view(worlds, candidates) - effort
 
         return self.mpc.act(score, worlds=len(frames), generator=self.generator).numpy()

@@ -48,7 +48,10 @@ def play(model: WorldModel, episodes: int, seed: int = 10_000, progress: bool = 
     if isinstance(world, DodgeVectorEnv):
         players["oracle"] = OraclePlanner(world, config, seed=seed)
     try:
-        return {name: evaluate(player, world, episodes, seed, name if progress else None) for name, player in players.items()}
+        return {
+            name: evaluate(player, world, episodes, seed, name if progress else None)
+            for name, player in players.items()
+        }
     finally:
         world.close()
 
@@ -58,8 +61,8 @@ def imagine(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
     """What happened and what the model dreamt from the same start with the same actions.
 
-    The planner plays one episode; after ``context`` steps the dream gets no more frames, only the actions. Returns real and
-    dreamt frames, both (n, H, W, C), and the number of frames before the dream is on its own.
+    The planner plays one episode; after ``context`` steps the dream gets no more frames, only the actions. Returns real
+    and dreamt frames, both (n, H, W, C), and the number of frames before the dream is on its own.
     """
     if steps < 1 or temperature < 0:
         raise RunError("A dream needs at least one step and a temperature of at least 0.")
@@ -91,7 +94,12 @@ def imagine(
 
 
 def dream_gif(
-    directory: Path, file: Path | None = None, steps: int = 60, temperature: float = 1.0, seed: int = 0, device: str = "auto"
+    directory: Path,
+    file: Path | None = None,
+    steps: int = 60,
+    temperature: float = 1.0,
+    seed: int = 0,
+    device: str = "auto",
 ) -> Path:
     """Write reality and dream side by side as a GIF; returns its path."""
     real, dream, awake = imagine(load_world_model(directory, device), steps, temperature=temperature, seed=seed)
@@ -128,7 +136,9 @@ def draw_strip(axes: Axes, rows: list[NDArray[np.uint8]], labels: list[str], tit
             top, left = r * (height + gap), c * (width + gap)
             sheet[top : top + height, left : left + width] = frame
     axes.imshow(sheet, interpolation="nearest")
-    axes.set(xticks=[], yticks=[r * (height + gap) + height / 2 for r in range(len(rows))], yticklabels=labels, title=title)
+    axes.set(
+        xticks=[], yticks=[r * (height + gap) + height / 2 for r in range(len(rows))], yticklabels=labels, title=title
+    )
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
@@ -166,7 +176,9 @@ def draw_report(directory: Path, model: WorldModel, scores: dict[str, Score]) ->
         for name, kind in (("vae", "VAE"), ("mdn_rnn", "MDN-RNN"))
     )
     with plt.style.context("default"):  # the same picture whatever style a notebook has chosen
-        figure, axes = plt.subplot_mosaic("AAA;BBB;CDE", figsize=(11, 8), height_ratios=(1, 1, 1.5), layout="constrained")
+        figure, axes = plt.subplot_mosaic(
+            "AAA;BBB;CDE", figsize=(11, 8), height_ratios=(1, 1, 1.5), layout="constrained"
+        )
         draw_strip(axes["A"], [real[pick], model.decode(mu)], ["frame", "VAE"], "What the VAE keeps of a frame")
         if len(shown):
             title = f"Reality, and the dream after 1 to {shown[-1] - awake + 1} steps without a frame"
@@ -215,21 +227,28 @@ def evaluate_and_report(
         "peak_rss_bytes": float(peak_rss_bytes()),
     }
     if budget is None:
-        budget = next((b for b in ("quick", "standard") if preset(b, model.config.world, model.config.seed) == model.config), None)
+        budget = next(
+            (b for b in ("quick", "standard") if preset(b, model.config.world, model.config.seed) == model.config), None
+        )
     report = write_report(directory, model, scores, budget, cost)
     draw_report(directory, model, scores)
     for name, s in scores.items():
-        print(f"{'ours' if name == 'planner' else name:>8} {s.mean:8.1f}   95 % interval {s.ci95[0]:.1f} to {s.ci95[1]:.1f}")
-    print(f"Trained with {report['train']['core_seconds']:.0f} core-seconds. See {directory}/report.json and report.png")
+        shown = "ours" if name == "planner" else name
+        print(f"{shown:>8} {s.mean:8.1f}   95 % interval {s.ci95[0]:.1f} to {s.ci95[1]:.1f}")
+    print(
+        f"Trained with {report['train']['core_seconds']:.0f} core-seconds. See {directory}/report.json and report.png"
+    )
     return report
 
 
 def train_and_report(
-    directory: Path, world: str, budget: str = "standard", seed: int = 0, device: str = "auto", episodes: int | None = None
+    directory: Path,
+    world: str,
+    budget: str = "standard",
+    seed: int = 0,
+    device: str = "auto",
+    episodes: int | None = None,
 ) -> dict[str, Any]:
     """The whole road: train (or continue), evaluate, report."""
     train_world_model(preset(budget, world, seed), directory, device)
     return evaluate_and_report(directory, episodes or (20 if budget == "quick" else 100), device=device, budget=budget)
-
-
-

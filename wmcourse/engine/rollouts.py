@@ -1,6 +1,7 @@
 """Rollouts on disk: frames as uint8, memory-mapped, so memory stays bounded whatever their number.
 
-A rollout is a stream of steps of one world; episodes follow each other in it. A shard holds the streams of a few worlds:
+A rollout is a stream of steps of one world; episodes follow each other in it. A shard holds the streams of a few
+worlds:
 
     frames      (worlds, steps, height, width, channels) uint8    x_t
     actions     (worlds, steps, A) float32                        a_t
@@ -42,7 +43,9 @@ def write_shard(directory: Path, number: int, arrays: dict[str, NDArray[Any]]) -
         partial.rename(final)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(f"Could not write {final}: {error.strerror}. Free some space, then run the same command again.") from error
+        raise RunError(
+            f"Could not write {final}: {error.strerror}. Free some space, then run the same command again."
+        ) from error
 
 
 def write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[NDArray[np.float32]]) -> None:
@@ -55,11 +58,13 @@ def write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[NDArray[np.
         with open(partial, "wb") as file:
             np.lib.format.write_array_header_2_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
             for block in blocks:
-                file.write(np.ascontiguousarray(block, "<f4"))
+                file.write(np.ascontiguousarray(block, "<f4").data)
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise RunError(f"Could not write {path}: {error.strerror}. Free some space, then run the same command again.") from error
+        raise RunError(
+            f"Could not write {path}: {error.strerror}. Free some space, then run the same command again."
+        ) from error
 
 
 class Rollouts:
@@ -72,7 +77,9 @@ class Rollouts:
         try:
             shards = [{name: np.load(p / f"{name}.npy", mmap_mode="r") for name in FIELDS} for p in folders]
         except (OSError, ValueError) as error:
-            raise RunError(f"A file under {directory} is missing or truncated ({error}). Delete it and collect again.") from error
+            raise RunError(
+                f"A file under {directory} is missing or truncated ({error}). Delete it and collect again."
+            ) from error
         self._frames = [s["frames"].reshape(-1, *s["frames"].shape[2:]) for s in shards]
         self._offsets = np.cumsum([0] + [len(f) for f in self._frames])
         # All but the frames is small (some 20 bytes a step): it is read into memory.
@@ -80,7 +87,9 @@ class Rollouts:
             np.concatenate([s[name].reshape(-1, *s[name].shape[2:]) for s in shards]) for name in FIELDS[1:]
         )
         if not (np.isfinite(self.actions).all() and np.isfinite(self.rewards).all()):
-            raise RunError(f"There are NaN or infinite actions or rewards in {directory}: look at the world that made them.")
+            raise RunError(
+                f"There are NaN or infinite actions or rewards in {directory}: look at the world that made them."
+            )
         starts = np.zeros(len(self), bool)
         starts[0], starts[1:] = True, self.ended[:-1]
         steps = shards[0]["frames"].shape[1]
@@ -114,7 +123,10 @@ class Rollouts:
         last = self.episode_start[episode] + self.episode_length[episode] - 1
         steps = start[:, None] + np.arange(length + 1)
         # The target of an episode's last step does not exist: index and loss skip it.
-        return Windows(np.minimum(steps, np.minimum(last + 1, len(self) - 1)[:, None]), (steps[:, :-1] <= last[:, None]).astype(np.float32))
+        return Windows(
+            np.minimum(steps, np.minimum(last + 1, len(self) - 1)[:, None]),
+            (steps[:, :-1] <= last[:, None]).astype(np.float32),
+        )
 
     def next_is_missing(self, steps: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Where the frame after a step is not in the data, or is another episode's."""
@@ -126,7 +138,9 @@ class Rollouts:
 def collect_shards(
     directory: Path, shards: int, collect_one: Callable[[int], dict[str, NDArray[Any]]], progress: Callable[[int], None]
 ) -> Rollouts:
-    """Collect the shards that are not there yet. Shard i depends on its number alone, so a killed run continues as if nothing was."""
+    """Collect the shards that are not there yet. Shard i depends on its number alone, so a killed run continues as if
+    nothing was.
+    """
     for number in range(shards):
         if not (directory / f"{number:04d}").is_dir():
             write_shard(directory, number, collect_one(number))

@@ -13,7 +13,18 @@ from wmcourse.worlds.errors import WorldError
 from wmcourse.worlds.pixels import pixels
 
 DODGE = "wmcourse/Dodge-v0"
-__all__ = ["DODGE", "ActionCode", "DodgeEnv", "DodgeState", "DodgeVectorEnv", "Rules", "WorldError", "make", "pixels", "register"]
+__all__ = [
+    "DODGE",
+    "ActionCode",
+    "DodgeEnv",
+    "DodgeState",
+    "DodgeVectorEnv",
+    "Rules",
+    "WorldError",
+    "make",
+    "pixels",
+    "register",
+]
 
 
 def register() -> None:

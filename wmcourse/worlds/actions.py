@@ -1,8 +1,8 @@
 """Actions as vectors of numbers, whatever a world calls an action: what networks and planners work with.
 
-    Box(low, high)      each number scaled to [-1, 1]
-    Discrete(n)         one-hot, n numbers of which one is 1
-    MultiBinary(n)      n numbers, each 0 or 1
+Box(low, high)      each number scaled to [-1, 1]
+Discrete(n)         one-hot, n numbers of which one is 1
+MultiBinary(n)      n numbers, each 0 or 1
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class ActionCode:
         elif isinstance(space, MultiBinary):
             self.kind, self.dim = "multibinary", int(np.prod(space.shape))
         else:
-            raise WorldError(f"Actions must be Box, Discrete or MultiBinary, not {type(space).__name__}: wrap the world.")
+            raise WorldError(
+                f"Actions must be Box, Discrete or MultiBinary, not {type(space).__name__}: wrap the world."
+            )
 
     def sample(self, rng: np.random.Generator, n: int) -> NDArray[np.float32]:
         """``n`` uniformly random actions, (n, dim)."""
