@@ -119,6 +119,15 @@ def test_a_component_of_no_weight_does_not_matter() -> None:
     assert (abs(sample_mixture(*repeated(last)) - 0.5) > 1).all()
 
 
+@pytest.mark.parametrize(("u", "expected"), [(0.0, 1), (1 - 2**-24, 2)])
+def test_no_luck_draws_a_component_of_no_weight(u: float, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest and the largest number that torch.rand can give in float32."""
+    monkeypatch.setattr(torch, "rand", lambda *_, **options: torch.full((1,), u, dtype=options["dtype"]))
+    log_pi = torch.tensor([[-math.inf, math.log(0.3), math.log(0.7), -math.inf]])
+    z = sample_mixture(log_pi, torch.arange(4.0)[None], torch.full((1, 4), -30.0))
+    assert z.item() == pytest.approx(expected)
+
+
 def test_gradients() -> None:
     log_pi, mu, log_sigma = (part.requires_grad_() for part in parts(4, 2, 3))
     z = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)

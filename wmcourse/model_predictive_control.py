@@ -140,7 +140,8 @@ class GradientPlanner:
     """Plans by gradient ascent through the model: the score must be differentiable, and its slope must say something.
 
     Adam on ``candidates`` plans at once, which start from the warm start and noise around it, projected into the action
-    range after each step. A plan whose gradient is not finite stays where it is.
+    range after each step. A slope that is not finite counts as zero. The best plan on the way is returned, not the
+    last: a step of Adam is about ``rate`` long however near the top is, and can end below the warm start.
     """
 
     def __init__(
@@ -167,18 +168,23 @@ class GradientPlanner:
         noise[:, 0] = 0
         centre = (self.low + self.high) / 2 if warm is None else warm.actions[:, None]
         plans = (centre + self.init_std * (self.high - self.low) / 2 * noise).clamp(self.low, self.high)
+        tried, scores = [], []
         with torch.enable_grad():  # also inside a caller's no_grad
             plans.requires_grad_()
             optimizer = torch.optim.Adam([plans], lr=self.rate, maximize=True)
             for _ in range(self.iterations):
-                (gradient,) = torch.autograd.grad(score(plans).sum(), plans)
+                value = score(plans)
+                tried.append(plans.detach().clone())
+                scores.append(value.detach())
+                (gradient,) = torch.autograd.grad(value.sum(), plans)
                 plans.grad = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
                 optimizer.step()
                 with torch.no_grad():
                     plans.clamp_(self.low, self.high)
-        plans = plans.detach()
         with torch.no_grad():
-            return best_of(plans, finite_scores(score(plans)), elites=1)
+            tried.append(plans.detach())
+            scores.append(score(tried[-1]))
+        return best_of(torch.cat(tried, dim=1), finite_scores(torch.cat(scores, dim=1)), elites=1)
 
 
 def riccati(a: Tensor, b: Tensor, q: Tensor, r: Tensor, horizon: int) -> tuple[Tensor, Tensor]:

@@ -166,8 +166,11 @@ class LatentPlanner:
     heads.
     """
 
-    def __init__(self, model: WorldModel, seed: int = 0, planner: Planner | None = None) -> None:
-        self.model, self.mpc = model, MPC(planner or planner_for(model.config, model.actions))
+    def __init__(
+        self, model: WorldModel, seed: int = 0, planner: Planner | None = None, config: Config | None = None
+    ) -> None:
+        self.model, self.config = model, config or model.config  # another config: another way to plan, the same model
+        self.mpc = MPC(planner or planner_for(self.config, model.actions))
         self.generator = torch.Generator(model.device).manual_seed(seed)
         self.state: State = model.rnn.initial_state(0)
 
@@ -182,7 +185,7 @@ class LatentPlanner:
 
     @torch.no_grad()
     def act(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        model, config = self.model, self.model.config
+        model, config = self.model, self.config
         z, _ = model.encode(frames)
 
         def step(state: tuple[Tensor, ...], action: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
@@ -342,11 +345,19 @@ def summarize(returns: NDArray[np.float32]) -> Score:
     return Score(mean, (mean - half, mean + half), n, returns)
 
 
-def evaluate(agent: Agent, world: Any, episodes: int, seed: int = 10_000, label: str | None = "episodes") -> Score:
+def evaluate(
+    agent: Agent,
+    world: Any,
+    episodes: int,
+    seed: int = 10_000,
+    label: str | None = "episodes",
+    watch: Callable[[Any, NDArray[np.int64], NDArray[np.float32]], None] | None = None,
+) -> Score:
     """Play ``episodes`` episodes, as many at once as there are worlds; episode i is the one of seed ``seed`` + i.
 
-    Every agent so meets the same episodes. ``label`` stands before the progress bar; None hides it. Raises ValueError
-    for fewer than one episode.
+    Every agent so meets the same episodes. ``label`` stands before the progress bar; None hides it. After each step
+    ``watch`` is shown the world, the numbers of the worlds that still play, and the returns so far (episodes,).
+    Raises ValueError for fewer than one episode.
     """
     if episodes < 1:
         raise ValueError(f"An evaluation needs at least one episode, not {episodes}.")
@@ -367,6 +378,8 @@ def evaluate(agent: Agent, world: Any, episodes: int, seed: int = 10_000, label:
                 bar.update(len(playing) - len(going))
                 playing = playing[going]
                 agent.keep(going)
+            if watch is not None:
+                watch(world, playing, returns)
     bar.close()
     return summarize(returns)
 

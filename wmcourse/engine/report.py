@@ -57,12 +57,18 @@ def play(model: WorldModel, episodes: int, seed: int = 10_000, progress: bool = 
 
 
 def imagine(
-    model: WorldModel, steps: int = 60, context: int = 15, temperature: float = 1.0, seed: int = 0
+    model: WorldModel,
+    steps: int = 60,
+    context: int = 15,
+    temperature: float = 1.0,
+    seed: int = 0,
+    dream_seed: int | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
     """What happened and what the model dreamt from the same start with the same actions.
 
-    The planner plays one episode; after ``context`` steps the dream gets no more frames, only the actions. Returns real
-    and dreamt frames, both (n, H, W, C), and the number of frames before the dream is on its own.
+    The planner plays the episode of ``seed``; after ``context`` steps the dream gets no more frames, only the actions;
+    its own chance is ``dream_seed``'s (default: ``seed``). Returns real and dreamt frames, both (n, H, W, C), and the
+    number of frames before the dream is on its own. Raises RunError for no steps or a temperature below 0.
     """
     if steps < 1 or temperature < 0:
         raise RunError("A dream needs at least one step and a temperature of at least 0.")
@@ -79,7 +85,7 @@ def imagine(
             break
     world.close()
     context = min(context, len(real) - 1)
-    generator = torch.Generator(model.device).manual_seed(seed)
+    generator = torch.Generator(model.device).manual_seed(seed if dream_seed is None else dream_seed)
     z, _ = model.encode(np.stack(real[: context + 1]))
     state = model.rnn.initial_state(1)
     with torch.no_grad():

@@ -8,8 +8,9 @@ is needed:
 - under the band each hazard turns left or right at random, so two futures are possible and an average is wrong;
 - a state is a handful of arrays that can be copied, so an oracle can plan with the true dynamics.
 
-The whole world is three functions of arrays with hundreds of worlds on the first axis: ``begin`` makes states, ``advance``
-moves them one step and ``draw`` paints them. ``DodgeVectorEnv`` and ``DodgeEnv`` only dress them for Gymnasium.
+The whole world is three functions of arrays with hundreds of worlds on the first axis: ``begin`` makes states,
+``advance`` moves them one step and ``draw`` paints them. ``DodgeVectorEnv`` and ``DodgeEnv`` only dress them for
+Gymnasium.
 
 Units: pixels of the 32 x 32 frame and steps. x grows to the right, y grows downwards.
 """
@@ -17,7 +18,7 @@ Units: pixels of the 32 x 32 frame and steps. x grows to the right, y grows down
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -87,11 +88,11 @@ class DodgeState:
 
     def reseeded(self, seed: NDArray[np.uint64]) -> DodgeState:
         """The same present with another future: hazards in the air have not chosen their side yet."""
-        return replace(self.copy(), seed=np.asarray(seed, np.uint64))
+        return replace(self.copy(), seed=np.array(seed, np.uint64))
 
 
 def uniform(seed: NDArray[np.uint64], draw: NDArray[np.uint64]) -> NDArray[np.float32]:
-    """Draw number ``draw`` of stream ``seed``, in [0, 1): counter-based noise (Salmon et al. 2011) with SplitMix64's mixer.
+    """Draw number ``draw`` of stream ``seed``, in [0, 1): noise from a counter (Salmon et al. 2011) and SplitMix64.
 
     A generator object for each world would make a world's luck depend on its neighbours or cost a loop.
     """
@@ -103,7 +104,7 @@ def uniform(seed: NDArray[np.uint64], draw: NDArray[np.uint64]) -> NDArray[np.fl
 
 def begin(seed: NDArray[np.uint64], rules: Rules = Rules()) -> DodgeState:
     """Worlds at the start of an episode: the agent somewhere in the middle half, the first hazard about to appear."""
-    seed = np.asarray(seed, np.uint64)
+    seed = np.array(seed, np.uint64)  # the state's own
     worlds, zeros = len(seed), np.zeros(len(seed), np.float32)
     slots = np.zeros((worlds, rules.slots), np.float32)
     return DodgeState(
@@ -161,14 +162,17 @@ def advance(state: DodgeState, action: NDArray[np.floating], rules: Rules = Rule
 
 
 def coverage(centre: NDArray[np.float32], width: float, size: int = SIZE) -> NDArray[np.float32]:
-    """How much of each of ``size`` pixels an interval covers, (...,) -> (..., size): exact anti-aliasing on one axis."""
+    """How much of each pixel an interval of a ``width`` of at least 1 covers: exact anti-aliasing on one axis.
+
+    ``centre`` (...,) -> (..., size).
+    """
     pixel = np.arange(size, dtype=np.float32) + np.float32(0.5)
     overlap = np.float32((width + 1) / 2) - np.abs(pixel - centre[..., None].astype(np.float32))
     return np.clip(overlap, 0.0, 1.0, out=overlap)
 
 
 def draw(state: DodgeState, rules: Rules = Rules()) -> NDArray[np.uint8]:
-    """Frames (W, 32, 32, 1). A box is an outer product of its rows and columns, so a frame is one small matrix product."""
+    """Frames (W, 32, 32, 1). A box is an outer product of rows and columns, so a frame is one small matrix product."""
     x = np.concatenate([state.hazard_x, state.x[:, None]], axis=1)
     y = np.concatenate([state.hazard_y, np.full((len(x), 1), SIZE - rules.agent[1] / 2, np.float32)], axis=1)
     columns, rows = coverage(x, rules.hazard), coverage(y, rules.hazard)  # (W, M + 1, 32)
@@ -202,14 +206,19 @@ def picture(state: DodgeState, world: int = 0, rules: Rules = Rules(), scale: in
 
 
 class DodgeVectorEnv(gym.vector.VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArray[Any]]):
-    """W worlds of Dodge at once: observations uint8 (W, 32, 32, 1), actions (W, 1) in [-1, 1], reward 1 a step survived.
+    """W worlds of Dodge at once: observations uint8 (W, 32, 32, 1), actions (W, 1) in [-1, 1].
 
-    A hit terminates an episode (reward 0), ``rules.max_steps`` truncates it. An ended world restarts in the same step: the
-    observation returned is the first of its next episode, and ``info["final_obs"]`` holds the last of the old one.
+    The reward is 1 a step survived. A hit terminates an episode (reward 0), ``rules.max_steps`` truncates it. An ended
+    world restarts in the same step: the observation returned is the first of its next episode, and
+    ``info["final_obs"]`` holds the last of the old one.
     World i of ``reset(seed=s)`` plays the same episode as a single world reset with seed s + i.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 15, "autoreset_mode": AutoresetMode.SAME_STEP}
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # Gymnasium forgot its ClassVar
+        "render_modes": ["rgb_array"],
+        "render_fps": 15,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
 
     def __init__(self, num_envs: int = 1, render_mode: str | None = None, rules: Rules = Rules()) -> None:
         if num_envs < 1:
@@ -219,15 +228,20 @@ class DodgeVectorEnv(gym.vector.VectorEnv[NDArray[np.uint8], NDArray[np.float32]
         self.single_action_space = Box(-1.0, 1.0, (1,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.state = begin(np.arange(num_envs), rules)
+        self.state = begin(np.arange(num_envs, dtype=np.uint64), rules)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """Start every world anew; ``options={"reset_mask": (W,) bool}`` restarts only some of them."""
-        mask = np.ones(self.num_envs, bool) if not options else np.asarray(options.get("reset_mask", True))
+        mask = np.ones(self.num_envs, bool) if not options else np.asarray(options.get("reset_mask", True), bool)
         mask = np.broadcast_to(mask, self.num_envs)
-        seeds = list(seed) if isinstance(seed, (list, tuple)) else [seed if seed is None else seed + i for i in range(self.num_envs)]
+        if isinstance(seed, (list, tuple)):
+            seeds = list(seed)
+            if len(seeds) != self.num_envs:
+                raise WorldError(f"Dodge wants one seed for each of its {self.num_envs} worlds, not {len(seeds)}.")
+        else:
+            seeds = [seed if seed is None else seed + i for i in range(self.num_envs)]
         if isinstance(seed, int):
             self._np_random, self._np_random_seed = gym.utils.seeding.np_random(seed)
         fresh = self.np_random.integers(0, 2**63, self.num_envs)
@@ -247,28 +261,36 @@ class DodgeVectorEnv(gym.vector.VectorEnv[NDArray[np.uint8], NDArray[np.float32]
         if ended.any():
             info = {"final_obs": frames.copy(), "_final_obs": ended}
             # The next episode's seed follows from this one's, so a world's luck never depends on its neighbours.
-            following = (uniform(self.state.seed[ended], NEXT_EPISODE) * 2.0**24).astype(np.uint64)
-            following += self.state.seed[ended] << np.uint64(24)
+            seed = self.state.seed[ended]
+            following = (uniform(seed, np.full_like(seed, NEXT_EPISODE)) * 2.0**24).astype(np.uint64)
+            following += seed << np.uint64(24)
             self.state.put(ended, begin(following, self.rules))
             frames[ended] = draw(self.state.take(ended), self.rules)
         return frames, (~terminated).astype(np.float32), terminated, truncated, info
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """A large colour picture of each world, for eyes that may not tell red from green."""
-        return None if self.render_mode is None else tuple(picture(self.state, w, self.rules) for w in range(self.num_envs))
+        if self.render_mode is None:
+            return None
+        return tuple(picture(self.state, w, self.rules) for w in range(self.num_envs))
 
 
 class DodgeEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
     """One world of Dodge with Gymnasium's usual interface: ``gymnasium.make("wmcourse/Dodge-v0")``."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 15}
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": ["rgb_array"],
+        "render_fps": 15,
+    }
 
     def __init__(self, render_mode: str | None = None, rules: Rules = Rules()) -> None:
         self.render_mode, self.rules = render_mode, rules
         self.observation_space = Box(0, 255, (SIZE, SIZE, 1), np.uint8)
         self.action_space = Box(-1.0, 1.0, (1,), np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """Start an episode."""
         super().reset(seed=seed)
         chosen = int(self.np_random.integers(0, 2**63)) if seed is None else seed
@@ -284,6 +306,6 @@ class DodgeEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
         truncated = not hit and int(self.state.time[0]) >= self.rules.max_steps
         return draw(self.state, self.rules)[0], float(not hit), hit, truncated, {}
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """A large colour picture, (384, 384, 3)."""
         return None if self.render_mode is None else picture(self.state, 0, self.rules)
