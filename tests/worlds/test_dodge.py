@@ -402,9 +402,9 @@ def test_hazards_fall_straight_and_turn_at_the_lower_edge_of_the_band() -> None:
 
 def test_a_hazard_turns_once() -> None:
     state = begin(seeds(100))
-    state.hazard_x[:, 0], state.hazard_y[:, 0], state.drift[:, 0] = SIZE / 2, RULES.fork_row, 1
+    state.hazard_x[:, 1], state.hazard_y[:, 1], state.drift[:, 1] = SIZE / 2, RULES.fork_row, 1
     advance(state, np.zeros(100))
-    assert (state.drift[:, 0] == 1).all()
+    assert (state.drift[:, 1] == 1).all()
 
 
 def test_walls_reflect_hazards() -> None:
