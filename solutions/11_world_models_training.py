@@ -51,7 +51,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from IPython.display import display
 
 from wmcourse.engine.players import OraclePlanner, RandomAgent
 from wmcourse.engine.report import imagine
@@ -111,14 +110,16 @@ dodge_picture(world.state.take([3]), frames[3])
 rollouts = collect(config, RUN / "rollouts")
 
 print(f"{len(rollouts):,} frames, {len(rollouts) * 1024 / 2**20:.0f} MiB on disk")
-print(f"{int(rollouts.terminated.sum()):,} deaths; half of the episodes end before step {int(np.median(rollouts.episode_length))}")
+typical = int(np.median(rollouts.episode_length))
+print(f"{int(rollouts.terminated.sum()):,} deaths; half of the episodes end before step {typical}")
 
 # %% [markdown]
 # Look at the raw material. Twelve steps of one episode, one in three shown: this is *all* that the system will ever learn from.
 
 # %%
 start = int(rollouts.episode_start[np.argmax(rollouts.episode_length)])
-strip({"frame": rollouts.frames(np.arange(start, start + 36, 3))}, "An episode of random play, every third frame")
+frames = rollouts.frames(np.arange(start, start + 36, 3))
+strip({"frame": frames}, "An episode of random play, every third frame")
 
 # %% [markdown]
 # ## 3 · Stage 2: an eye
@@ -134,9 +135,12 @@ strip({"frame": rollouts.frames(np.arange(start, start + 36, 3))}, "An episode o
 # a code pays.
 
 # %%
+# NBVAL_IGNORE_OUTPUT
+# (a stage that was finished earlier shows no progress bar)
 torch.manual_seed(SEED)
 model = new_model(config)
-with TrainingPlot("Stage 2: the VAE learns to draw what it saw", ("reconstruction", "kl")) as plot:
+title = "Stage 2: the VAE learns to draw what it saw"
+with TrainingPlot(title, ("reconstruction", "kl")) as plot:
     result = train_vae(model, rollouts, RUN / "vae.safetensors", plot.show)
     plot.draw(result["curve"])
 
@@ -147,7 +151,8 @@ with TrainingPlot("Stage 2: the VAE learns to draw what it saw", ("reconstructio
 index = np.linspace(0, len(rollouts) - 1, 12).astype(int)
 x = rollouts.frames(index)
 mu, logvar = model.encode(x)
-strip({"frame": x, "redrawn": model.decode(mu)}, "Each frame, and the picture drawn from its 16 numbers")
+redrawn = model.decode(mu)
+strip({"frame": x, "redrawn": redrawn}, "Each frame, and the picture drawn from its 16 numbers")
 
 # %% [markdown]
 # A hazard that is missing from a redrawn frame will be missing from every dream and every plan: **the eye sets the limit.** It is
@@ -158,7 +163,8 @@ strip({"frame": x, "redrawn": model.decode(mu)}, "Each frame, and the picture dr
 
 # %%
 latents = encode_rollouts(model, rollouts, RUN / "latents.npy")
-print(f"latents {latents.shape}: (frames, mu and logvar, Z), {latents.nbytes / 2**20:.0f} MiB on disk")
+size = latents.nbytes / 2**20
+print(f"latents {latents.shape}: (frames, mu and logvar, Z), {size:.0f} MiB on disk")
 
 # %% [markdown]
 # ## 4 · Stage 3: a memory
@@ -175,8 +181,12 @@ print(f"latents {latents.shape}: (frames, mu and logvar, Z), {latents.nbytes / 2
 # few pixels is cheap for the eye to forget.
 
 # %%
-with TrainingPlot("Stage 3: the MDN-RNN learns what comes next", ("latent", "reward", "done")) as plot:
-    result = train_mdn_rnn(model, rollouts, latents, RUN / "mdn_rnn.safetensors", plot.show)
+# NBVAL_IGNORE_OUTPUT
+# (as above)
+title = "Stage 3: the MDN-RNN learns what comes next"
+with TrainingPlot(title, ("latent", "reward", "done")) as plot:
+    path = RUN / "mdn_rnn.safetensors"
+    result = train_mdn_rnn(model, rollouts, latents, path, plot.show)
     plot.draw(result["curve"])
 _ = model.eval()
 
@@ -200,7 +210,8 @@ DreamSlider(real, dream, awake)
 # %%
 rows = {"reality": real[awake - 1 :][:30:3]}
 for number in range(3):
-    rows[f"dream {number + 1}"] = imagine(model, steps=45, context=15, seed=4, dream_seed=number)[1][awake - 1 :][:30:3]
+    _, other, _ = imagine(model, steps=45, context=15, seed=4, dream_seed=number)
+    rows[f"dream {number + 1}"] = other[awake - 1 :][:30:3]
 strip(rows, "One reality, three dreams: every third frame since the last look")
 
 # %% [markdown]
@@ -227,14 +238,18 @@ players = {
     "planner": LatentPlanner(model, SEED),
     "oracle": OraclePlanner(world, config, seed=SEED),
 }
-titles = {"random": "A random agent", "planner": "Our agent, from pixels", "oracle": "The oracle, from the true state"}
+titles = {
+    "random": "A random agent",
+    "planner": "Our agent, from pixels",
+    "oracle": "The oracle, from the true state",
+}
 scores = {}
 for name, player in players.items():
     with GamePlot(titles[name], EPISODES) as game:
         scores[name] = evaluate(player, world, EPISODES, FIRST_SEED, label=None, watch=game.watch)
 
 # %%
-display(score_picture(scores))
+score_picture(scores)
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -259,7 +274,9 @@ print(f"\nours = {ours / floor:.1f} × random = {ours / ceiling:.2f} × oracle")
 # (as above)
 greedy = LatentPlanner(model, SEED, config=replace(config, horizon=1))
 short = evaluate(greedy, world, EPISODES, FIRST_SEED, label=None)
-print(f"horizon 1: {short.mean:.1f}, 95 % interval {short.ci95[0]:.0f} to {short.ci95[1]:.0f}; horizon {config.horizon}: {ours:.1f}")
+low, high = short.ci95
+print(f"horizon  1: {short.mean:6.1f}   95 % interval {low:.0f} to {high:.0f}")
+print(f"horizon {config.horizon}: {ours:6.1f}")
 
 # %% [markdown]
 # With inertia, one step ahead there is nothing left to decide. The other ablations (no memory, one mixture component, no planning)

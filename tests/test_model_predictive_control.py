@@ -400,10 +400,10 @@ def lqr_score(state: Tensor) -> Score:
 @pytest.mark.parametrize(
     ("planner", "regret"),
     [
-        (CEM(8, 1, candidates=128, iterations=8, elites=12, min_std=0.01, low=-3, high=3), 0.01),
-        (ICEM(8, 1, candidates=128, iterations=8, elites=12, low=-3, high=3), 0.02),
-        (MPPI(8, 1, candidates=256, iterations=8, temperature=0.02, low=-3, high=3), 0.03),
-        (GradientPlanner(8, 1, iterations=100, low=-3, high=3), 0.001),
+        (CEM(8, 1, candidates=256, iterations=10, elites=32, min_std=0.01, low=-3, high=3), 0.02),
+        (ICEM(8, 1, 256, iterations=10, elites=24, exponent=1, decay=1, init_std=0.4, low=-3, high=3), 0.04),
+        (MPPI(8, 1, candidates=1000, iterations=5, init_std=0.3, low=-3, high=3), 0.08),
+        (GradientPlanner(8, 1, iterations=100, low=-3, high=3), 0.01),
     ],
     ids=["CEM", "iCEM", "MPPI", "gradient"],
 )
@@ -421,7 +421,7 @@ def test_looking_again_beats_an_open_loop_under_noise() -> None:
     """32 noisy worlds: plan 8 steps once and carry them out, or plan anew at every step."""
     steps, worlds = 8, 32
     noise = 0.3 * torch.randn(steps, worlds, 2, generator=seeded(1))
-    planner = CEM(8, 1, candidates=64, iterations=4, elites=8, min_std=0.02, low=-3, high=3)
+    planner = CEM(8, 1, candidates=128, iterations=5, elites=16, init_std=0.4, min_std=0.02, low=-3, high=3)
     generator = seeded()
     open_plan = planner.plan(lqr_score(START.repeat(worlds, 1)), worlds=worlds, generator=generator)
     mpc = MPC(planner)

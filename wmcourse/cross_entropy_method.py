@@ -30,15 +30,19 @@ def cem_update(
     Source: de Boer et al. (2005), Algorithm 3.3 and §4.
     """
     axis = scores.dim() - 1  # the population's
-    if axis < 0 or candidates.shape[: axis + 1] != scores.shape or candidates.dim() - 1 != mean.dim():
-        shapes = f"{tuple(candidates.shape)}, {tuple(scores.shape)} and {tuple(mean.shape)}"
+    event = candidates.shape[axis + 1 :]
+    if (
+        axis < 0
+        or candidates.shape[: axis + 1] != scores.shape
+        or not mean.shape == std.shape == scores.shape[:-1] + event
+    ):
+        shapes = ", ".join(str(tuple(t.shape)) for t in (candidates, scores, mean, std))
         raise ValueError(
-            f"candidates, scores and mean must be (..., N, *event), (..., N) and (..., *event): got {shapes}."
+            f"candidates, scores, mean, std must be (..., N, *event), (..., N), (..., *event) and the same: got {shapes}."
         )
     if not 1 <= elites <= scores.shape[-1] or not 0 <= alpha <= 1:
         raise ValueError(f"elites must be 1 to {scores.shape[-1]} and alpha 0 to 1: got {elites} and {alpha}.")
     top = finite_scores(scores).topk(elites, dim=-1).indices  # (..., E)
-    event = candidates.shape[axis + 1 :]
     index = top.reshape(*top.shape, *[1] * len(event)).expand(*top.shape, *event)
     chosen = candidates.gather(axis, index)  # (..., E, *event)
     new_mean = (1 - alpha) * mean + alpha * chosen.mean(dim=axis)
@@ -228,7 +232,8 @@ class MPPI(CEM):
             plans = mean[:, None] + std[:, None] * self.noise(worlds, self.candidates, generator)
             plans = plans.clamp(self.low, self.high)
             plans[:, 0] = mean
-            scores = finite_scores(score(plans)).clamp(min=torch.finfo(plans.dtype).min / 2)  # -inf - -inf is NaN
+            most = torch.finfo(plans.dtype).max / 2
+            scores = finite_scores(score(plans)).clamp(-most, most)  # inf - inf is NaN
             weights = torch.softmax((scores - scores.amax(dim=1, keepdim=True)) / self.temperature, dim=1)
             mean = torch.einsum("wn,wnla->wla", weights, plans)
             std = std / 2

@@ -104,12 +104,21 @@ def train_vae(model: WorldModel, rollouts: Rollouts, path: Path, show: Show | No
 
 
 def encode_rollouts(model: WorldModel, rollouts: Rollouts, path: Path) -> NDArray[np.float32]:
-    """(mu, logvar) of every frame, once: (steps, 2, Z) float32 on disk, memory-mapped."""
+    """(mu, logvar) of every frame, once: (steps, 2, Z) float32 on disk, memory-mapped. Raises RunError for a broken
+    file.
+    """
+    shape = (len(rollouts), 2, model.config.latent_dim)
     if not path.is_file():
         blocks = (np.arange(i, min(i + 1024, len(rollouts))) for i in range(0, len(rollouts), 1024))
         coded = (torch.stack(model.encode(rollouts.frames(index)), dim=1).cpu().numpy() for index in blocks)
-        write_array(path, (len(rollouts), 2, model.config.latent_dim), coded)
-    return np.load(path, mmap_mode="r")
+        write_array(path, shape, coded)
+    try:
+        latents = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:  # EOFError: an empty file
+        raise RunError(f"{path} is truncated ({error}). Delete it, then run training again.") from error
+    if latents.shape != shape:
+        raise RunError(f"{path} is {latents.shape}, not {shape}. Delete it, then run training again.")
+    return latents
 
 
 def train_mdn_rnn(
@@ -402,11 +411,11 @@ def train_world_model(config: Config, directory: Path, device: str = "auto", sho
     """
     directory = Path(directory)
     ledger = Ledger(directory)
+    torch.manual_seed(config.seed)  # the initial weights
+    model = new_model(config).to(choose_device(device))  # first, so that a mistyped name leaves nothing behind
     remember_config(config, directory)
     with ledger.stage("collect"), tqdm(total=config.shards, desc="collect", unit="shard") as bar:
         rollouts = collect(config, directory / "rollouts", lambda shard: bar.update() and None)
-    torch.manual_seed(config.seed)  # the initial weights
-    model = new_model(config).to(choose_device(device))
     ledger.add("VAE", train_vae(model, rollouts, directory / "vae.safetensors", show))
     with ledger.stage("encode"):
         latents = encode_rollouts(model, rollouts, directory / "latents.npy")

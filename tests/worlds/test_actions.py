@@ -155,3 +155,20 @@ def test_a_box_without_bounds_is_refused() -> None:
 def test_bad_vectors_are_refused(space: Space, vectors: np.ndarray) -> None:
     with pytest.raises(WorldError, match=r"\(n, 3\)"):
         ActionCode(space).decode(vectors)
+
+
+def test_every_value_of_an_integer_box_survives_the_round_trip() -> None:
+    code = ActionCode(Box(0, 255, (1,), np.uint8))
+    values = np.arange(256, dtype=np.uint8)[:, None]
+    np.testing.assert_array_equal(code.decode(code.encode(values)), values)
+
+
+def test_bounds_so_wide_that_their_distance_overflows_are_no_bounds() -> None:
+    with pytest.raises(WorldError, match="no bounds"):
+        ActionCode(Box(-3.4e38, 3.4e38, (1,), np.float32))
+
+
+@pytest.mark.parametrize("action", [-1, 3])
+def test_a_choice_that_is_not_there_is_refused(action: int) -> None:
+    with pytest.raises(WorldError, match="go from 0 to 2"):
+        ActionCode(Discrete(3)).encode(np.array([action]))

@@ -101,6 +101,7 @@ def fit(
     if path.is_file():  # finished in an earlier run
         weights, about = load_tensors(path, stage)
         load_weights(model, weights, path)
+        training.unlink(missing_ok=True)  # if the run was killed just before it did
         return dict(about)
     first, curve, core_before, wall_before = 0, [], 0.0, 0.0
     if training.is_file():

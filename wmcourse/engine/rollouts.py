@@ -74,12 +74,14 @@ class Rollouts:
         folders = sorted(p for p in directory.glob("[0-9]*") if p.suffix == "")
         if not folders:
             raise RunError(f"{directory} holds no rollouts: collect some first.")
-        try:
-            shards = [{name: np.load(p / f"{name}.npy", mmap_mode="r") for name in FIELDS} for p in folders]
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"A file under {directory} is missing or truncated ({error}). Delete it and collect again."
-            ) from error
+        shards = []
+        for folder in folders:
+            try:
+                shards.append({name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in FIELDS})
+            except (OSError, ValueError, EOFError) as error:  # EOFError: an empty file
+                raise RunError(
+                    f"A file of {folder} is missing or truncated ({error}). Delete this folder, then collect again."
+                ) from error
         self._frames = [s["frames"].reshape(-1, *s["frames"].shape[2:]) for s in shards]
         self._offsets = np.cumsum([0] + [len(f) for f in self._frames])
         # All but the frames is small (some 20 bytes a step): it is read into memory.

@@ -32,13 +32,13 @@ class Config:
     latent_dim: int = 16
     width: int = 16
     beta: float = 1.0
-    vae_steps: int = 2500
+    vae_steps: int = 2000
     vae_batch: int = 64
     vae_rate: float = 2e-3
     # stage 3
     hidden_dim: int = 192
     components: int = 5
-    rnn_steps: int = 5000
+    rnn_steps: int = 6000
     rnn_batch: int = 32
     rnn_length: int = 32
     rnn_rate: float = 8e-3
@@ -72,7 +72,7 @@ def remember_config(config: Config, directory: Path) -> None:
         there, asked = asdict(read_config(directory)), asdict(config)
         other = [f"{name} {there[name]!r}, not {asked[name]!r}" for name in asked if there[name] != asked[name]]
         if other:
-            raise RunError(f"{directory} holds a run with {'; '.join(other)}: choose another --out, or delete it.")
+            raise RunError(f"{directory} holds a run with {'; '.join(other)}: choose another directory, or delete this one.")
     else:
         write_atomically(path, json.dumps(asdict(config), indent=1).encode())
 
@@ -92,6 +92,11 @@ def read_config(directory: Path) -> Config:
 
 def peak_rss_bytes() -> int:
     """The most memory this process ever held, in bytes; memory-mapped pages that are resident count."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux, whose getrusage begins with what the parent held when it started this process
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     try:
         import resource
     except ImportError:  # Windows

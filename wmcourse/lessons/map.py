@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from wmcourse.lessons.live import still
 
 INK, PALE, HIGHLIGHT = "#333333", "#EDEFF2", "#F5D48F"
 #          part: (x, y, title, what it is, lessons)
@@ -19,7 +22,7 @@ PARTS = {
 WIDTH, HEIGHT = 0.76, 0.62
 
 
-def system_map(highlight: Collection[str] = ()) -> Figure:
+def system_map(highlight: Collection[str] = ()) -> Image:
     """World → V → M → C and back; ``highlight`` names parts of "world", "V", "M" and "C". Raises ValueError for
     others.
     """
@@ -41,8 +44,9 @@ def system_map(highlight: Collection[str] = ()) -> Figure:
         arrow(axes, (start + WIDTH / 2 + 0.03, 0.02), (start + 1 - WIDTH / 2 - 0.03, 0.02))
         axes.text(start + 0.5, 0.09, label, ha="center", size=8, color=INK)
     arrow(axes, (3.0, -HEIGHT / 2 - 0.04), (0.0, -HEIGHT / 2 - 0.04), bend=-0.16)
-    axes.text(1.5, -0.72, "action a", ha="center", size=8, color=INK)
-    return figure
+    axes.text(1.5, -0.57, "action a", ha="center", size=8, color=INK)
+    parts = ", ".join(PARTS[name][2].split("  ")[0] for name in highlight) or "none"
+    return still(figure, f"World, eye V, memory M and will C in a circle; highlighted: {parts}")
 
 
 def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], bend: float = 0.0) -> None:

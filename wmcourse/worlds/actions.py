@@ -25,7 +25,9 @@ class ActionCode:
     def __init__(self, space: Space[Any]) -> None:
         self.space = space
         if isinstance(space, Box):
-            if not space.is_bounded():
+            with np.errstate(over="ignore"):
+                bounded = np.isfinite(space.high.astype(np.float32) - space.low.astype(np.float32)).all()
+            if not bounded:
                 raise WorldError(f"The action space {space} has no bounds: wrap the world in RescaleAction first.")
             self.kind, self.dim = "box", int(np.prod(space.shape))
         elif isinstance(space, Discrete):
@@ -54,19 +56,26 @@ class ActionCode:
             return (vectors > 0.5).astype(self.space.dtype).reshape(-1, *self.space.shape)
         assert isinstance(self.space, Box)
         low, high = self.space.low.ravel(), self.space.high.ravel()
-        native = low + (np.clip(vectors, -1, 1) + 1) * 0.5 * (high - low)
+        native = low + (np.clip(vectors, -1, 1) + 1) * 0.5 * (high.astype(np.float64) - low)
+        if np.issubdtype(self.space.dtype, np.integer):
+            native = np.round(native)
         return native.astype(self.space.dtype).reshape(-1, *self.space.shape)
 
     def encode(self, actions: NDArray[Any]) -> NDArray[np.float32]:
         """The world's own actions, one for each row, to vectors (n, dim): ``decode`` undone."""
         actions = np.asarray(actions)
         if isinstance(self.space, Discrete):
-            return np.eye(self.dim, dtype=np.float32)[actions.reshape(-1) - self.space.start]
-        rows = actions.reshape(len(actions), -1).astype(np.float32)
+            choice = actions.reshape(-1) - self.space.start
+            if not ((choice >= 0) & (choice < self.dim)).all():
+                last = self.space.start + self.dim - 1
+                raise WorldError(f"Actions of {self.space} go from {self.space.start} to {last}.")
+            return np.eye(self.dim, dtype=np.float32)[choice]
+        rows = actions.reshape(len(actions), -1).astype(np.float64)
         if isinstance(self.space, Box):
             low, high = self.space.low.ravel(), self.space.high.ravel()
             # A number that cannot move (low == high) is 0.
-            rows = np.where(high > low, 2 * (rows - low) / np.where(high > low, high - low, 1) - 1, 0)
+            width = np.where(high > low, high.astype(np.float64) - low, 1)
+            rows = np.where(high > low, 2 * (rows - low) / width - 1, 0)
         return rows.astype(np.float32)
 
     def _checked(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:

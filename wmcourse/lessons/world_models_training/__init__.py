@@ -8,11 +8,12 @@ from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
+from IPython.display import Image
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from wmcourse.engine.report import BLUE, GREEN, GREY, ORANGE, draw_scores, draw_strip
-from wmcourse.lessons.live import Live, png
+from wmcourse.lessons.live import Live, png, still
 from wmcourse.world_models_training import Score
 from wmcourse.worlds.dodge import DodgeState, DodgeVectorEnv, picture
 
@@ -90,7 +91,7 @@ class GamePlot(Live):
         self.redraw()
 
 
-def score_picture(scores: dict[str, Score]) -> Figure:
+def score_picture(scores: dict[str, Score]) -> Image:
     """The bars random / ours / oracle, and every single episode as a dot: a mean hides how the returns are spread."""
     figure = Figure(figsize=(9.5, 3.2), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.4))
@@ -104,11 +105,16 @@ def score_picture(scores: dict[str, Score]) -> Figure:
     right.set_yticks(range(len(scores)), [names[name] for name in scores])
     right.set(title="each episode", xlabel="return (300 is the cap)", xlim=(0, 310))
     right.spines[["top", "right"]].set_visible(False)
-    return figure
+    return still(figure, "Mean returns with intervals, and each episode's return: " + ", ".join(names.values()))
 
 
-def strip(rows: dict[str, NDArray[np.uint8]], title: str) -> Figure:
-    """Rows of frames (n, H, W, C), named."""
+def strip(rows: dict[str, NDArray[np.uint8]], title: str) -> Image:
+    """Rows of frames (n, H, W, C), named, as a picture."""
+    return still(strip_figure(rows, title), f"{title}: {', '.join(rows)}")
+
+
+def strip_figure(rows: dict[str, NDArray[np.uint8]], title: str) -> Figure:
+    """The same before it is painted."""
     first = next(iter(rows.values()))
     height = 0.5 + len(rows) * 9.0 / len(first)
     figure = Figure(figsize=(9.5, height), layout="constrained", facecolor="white")
@@ -116,15 +122,15 @@ def strip(rows: dict[str, NDArray[np.uint8]], title: str) -> Figure:
     return figure
 
 
-def dodge_picture(state: DodgeState, frame: NDArray[np.uint8]) -> Figure:
+def dodge_picture(state: DodgeState, frame: NDArray[np.uint8]) -> Image:
     """The world as people see it, and as the agent does: 32 × 32 grey pixels."""
     figure = Figure(figsize=(7.2, 3.6), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2)
     left.imshow(picture(state))
     left.set(title="for your eyes", xticks=[], yticks=[])
     right.imshow(frame[..., 0], cmap="gray", vmin=0, vmax=255)
-    right.set(title="all that the agent sees: 32 × 32 grey pixels", xticks=[], yticks=[])
-    return figure
+    right.set(title="all the agent sees: 32 × 32", xticks=[], yticks=[])
+    return still(figure, "Dodge as a colour picture, and as the 32 by 32 grey pixels that the agent sees")
 
 
 class DreamSlider(widgets.VBox):
@@ -164,7 +170,7 @@ class DreamSlider(widgets.VBox):
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         pick = np.linspace(max(self.awake - 2, 0), len(self.real) - 1, 10).astype(int)
         rows = {"reality": self.real[pick], "dream": self.dream[pick]}
-        still = png(strip(rows, "Reality and dream, some steps apart"))
+        picture = png(strip_figure(rows, "Reality and dream, some steps apart"))
         bundle = super()._repr_mimebundle_(**kwargs)
         text = "A slider over reality and dream; run the notebook to move it."
-        return {**bundle, "image/png": base64.b64encode(still).decode(), "text/plain": text}
+        return {**bundle, "image/png": base64.b64encode(picture).decode(), "text/plain": text}
