@@ -296,6 +296,8 @@ def test_gradients_that_are_not_finite_do_no_harm() -> None:
 
     plan = GradientPlanner(2, 1, candidates=16, iterations=100).plan(score, worlds=2, generator=seeded())
     torch.testing.assert_close(plan.actions[..., 0], torch.tensor([[1.0, 0.4]] * 2), atol=0.02, rtol=0)
+    alone = GradientPlanner(2, 1, candidates=1, iterations=100).plan(score, generator=seeded())
+    torch.testing.assert_close(alone.actions[0, :, 0], torch.tensor([0.0, 0.4]), atol=0.02, rtol=0)
 
 
 def test_the_best_plan_on_the_way_survives_a_walk_into_the_unknown() -> None:

@@ -613,28 +613,31 @@ def test_the_controller_plays_with_its_memory() -> None:
 
 
 class Eyes:
-    """A deterministic agent with a memory: it sways for a while, then flees from the brighter side.
+    """A deterministic agent with a memory of how each episode began: it sways, then flees from the brighter side.
 
     It also checks what ``evaluate`` tells it.
     """
 
     def __init__(self) -> None:
         self.clock = np.zeros(0, int)
+        self.first: NDArray[np.int64] | None = None
         self.episodes = 0
 
     def begin(self, worlds: int) -> None:
-        self.clock = np.zeros(worlds, int)
+        self.clock, self.first = np.zeros(worlds, int), None
         self.episodes += worlds
 
     def keep(self, index: NDArray[np.int64]) -> None:
         assert len(index) < len(self.clock)
-        self.clock = self.clock[index]
+        self.clock, self.first = self.clock[index], self.first[index]
 
     def act(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         assert len(frames) == len(self.clock) > 0
         assert frames.dtype == np.uint8
         left, right = frames[:, 16:, :16].mean(axis=(1, 2, 3)), frames[:, 16:, 16:].mean(axis=(1, 2, 3))
-        sway = np.sin(0.2 * self.clock + frames[:, 31].mean(axis=(1, 2)))
+        if self.first is None:
+            self.first = frames[:, 31].argmax(axis=1)[:, 0]  # where the agent stood
+        sway = np.sin(0.2 * self.clock + self.first)
         self.clock += 1
         return np.where(self.clock % 40 < 10, sway, np.sign(left - right) * 0.7)[:, None].astype(np.float32)
 
@@ -727,6 +730,22 @@ def test_the_oracle_looks_but_does_not_touch(clairvoyant: bool) -> None:
         np.testing.assert_array_equal(frames, untouched.step(action)[0])
     oracle.keep(np.array([2]))
     assert oracle.act(frames[[2]]).shape == (1, 1)
+
+
+@pytest.mark.parametrize("clairvoyant", [True, False])
+def test_the_oracle_looks_at_the_worlds_that_still_play(clairvoyant: bool) -> None:
+    """World 2 of 3, the others being over, is played like the same episode alone."""
+    many, one = DodgeVectorEnv(3), DodgeVectorEnv(1)
+    here, there = (OraclePlanner(world, TINY, clairvoyant, seed=5) for world in (many, one))
+    seen, alone = many.reset(seed=9)[0], one.reset(seed=11)[0]
+    here.begin(3)
+    here.keep(np.array([0, 2]))
+    here.keep(np.array([1]))
+    there.begin(1)
+    for _ in range(40):
+        action = here.act(seen[[2]])
+        np.testing.assert_array_equal(action, there.act(alone))
+        seen, alone = many.step(np.vstack([-action, -action, action]))[0], one.step(action)[0]
 
 
 def test_the_oracle_beats_chance() -> None:

@@ -34,6 +34,13 @@ def seed(text: str) -> int:
     return value
 
 
+def temperature(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):  # so neither is NaN
+        raise argparse.ArgumentTypeError(f"must be at least 0 and finite, not {value}")
+    return value
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line and its help."""
     raw = argparse.RawDescriptionHelpFormatter
@@ -71,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     dream.add_argument("directory", type=Path, metavar="DIR")
     dream.add_argument("--out", type=Path, metavar="FILE", help="the picture (default: DIR/dream.gif)")
     dream.add_argument("--steps", type=positive, default=60, metavar="N", help="how long (default: 60)")
-    dream.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of the dream (default: 1.0)")
+    dream.add_argument("--temperature", type=temperature, default=1.0, metavar="T", help="of the dream (default: 1.0)")
     dream.add_argument("--seed", type=seed, default=0, metavar="N")
     return top
 

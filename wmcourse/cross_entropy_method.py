@@ -31,14 +31,11 @@ def cem_update(
     """
     axis = scores.dim() - 1  # the population's
     event = candidates.shape[axis + 1 :]
-    if (
-        axis < 0
-        or candidates.shape[: axis + 1] != scores.shape
-        or not mean.shape == std.shape == scores.shape[:-1] + event
-    ):
+    fits = axis >= 0 and candidates.shape[: axis + 1] == scores.shape
+    if not fits or not mean.shape == std.shape == scores.shape[:-1] + event:
         shapes = ", ".join(str(tuple(t.shape)) for t in (candidates, scores, mean, std))
         raise ValueError(
-            f"candidates, scores, mean, std must be (..., N, *event), (..., N), (..., *event) and the same: got {shapes}."
+            f"candidates, scores, mean, std must be (..., N, *event), (..., N) and twice (..., *event): got {shapes}."
         )
     if not 1 <= elites <= scores.shape[-1] or not 0 <= alpha <= 1:
         raise ValueError(f"elites must be 1 to {scores.shape[-1]} and alpha 0 to 1: got {elites} and {alpha}.")
@@ -135,8 +132,8 @@ class CEM:
         best: Tensor | None = None
         for _ in range(self.iterations):
             plans = mean[:, None] + std[:, None] * self.noise(worlds, self.candidates, generator)
-            plans = plans.clamp(self.low, self.high)
             plans[:, 0] = mean
+            plans = plans.clamp(self.low, self.high)
             if best is not None and self.candidates > 1:
                 plans[:, 1] = best
             scores = finite_scores(score(plans))
@@ -189,9 +186,9 @@ class ICEM(CEM):
         kept = mean[:, None][:, :0] if warm is None else warm.elites[:, : self.kept]  # (W, up to kept, L, A)
         for i in range(self.iterations):
             plans = mean[:, None] + std[:, None] * self.noise(worlds, self.population(i), generator)
-            plans = torch.cat([kept, plans.clamp(self.low, self.high)], dim=1)
             if i == self.iterations - 1:
                 plans[:, -1] = mean  # the mean is worth trying once the search has settled
+            plans = torch.cat([kept, plans.clamp(self.low, self.high)], dim=1)
             scores = finite_scores(score(plans))
             mean, std = cem_update(plans, scores, self.elites, mean, std, self.alpha, self.min_std)
             found = best_of(plans, scores, self.elites)
@@ -230,12 +227,12 @@ class MPPI(CEM):
         mean, std = self.start(warm, worlds, generator)
         for _ in range(self.iterations):
             plans = mean[:, None] + std[:, None] * self.noise(worlds, self.candidates, generator)
-            plans = plans.clamp(self.low, self.high)
             plans[:, 0] = mean
+            plans = plans.clamp(self.low, self.high)
             most = torch.finfo(plans.dtype).max / 2
             scores = finite_scores(score(plans)).clamp(-most, most)  # inf - inf is NaN
             weights = torch.softmax((scores - scores.amax(dim=1, keepdim=True)) / self.temperature, dim=1)
-            mean = torch.einsum("wn,wnla->wla", weights, plans)
+            mean = torch.einsum("wn,wnla->wla", weights, plans).clamp(self.low, self.high)  # rounding can step over
             std = std / 2
         return Plan(mean, (weights * scores).sum(dim=1), mean, best_of(plans, scores, 1).elites)
 

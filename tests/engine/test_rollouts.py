@@ -123,6 +123,7 @@ def test_windows_stay_in_one_episode(ended: NDArray[np.bool_], length: int) -> N
     for row in range(20):
         real = int(mask[row].sum())
         assert real >= 1
+        assert len(set(steps[row, real:])) == 1  # past the end they repeat
         assert mask[row].tolist() == [1.0] * real + [0.0] * (length - real)  # padding only at the end
         now = steps[row, :real]
         assert (np.diff(now) == 1).all()

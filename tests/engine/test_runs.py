@@ -34,9 +34,7 @@ def test_every_other_number_is_another_run(tmp_path: Path, name: str) -> None:
     there, asked = getattr(config, name), OTHER[type(getattr(config, name))]
     with pytest.raises(RunError) as error:
         remember_config(replace(config, **{name: asked}), tmp_path)
-    assert str(error.value) == (
-        f"{tmp_path} holds a run with {name} {there!r}, not {asked!r}: choose another --out, or delete it."
-    )
+    assert str(error.value).startswith(f"{tmp_path} holds a run with {name} {there!r}, not {asked!r}: choose another")
     assert read_config(tmp_path) == config
 
 
@@ -121,6 +119,15 @@ def test_the_ledger_measures_a_block(tmp_path: Path) -> None:
     costs = ledger.read()
     assert costs["sleep"]["wall_seconds"] >= 0.2
     assert costs["sleep"]["core_seconds"] < 0.2 <= costs["work"]["core_seconds"]
+
+
+@pytest.mark.parametrize("text", ["", '{"VAE": {'])
+def test_a_broken_ledger_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "costs.json").write_text(text)
+    for use in (Ledger(tmp_path).read, Ledger(tmp_path).total, lambda: Ledger(tmp_path).add("VAE", cost(1, 1))):
+        with pytest.raises(RunError, match=r"costs\.json is truncated .*Delete it"):
+            use()
+    assert (tmp_path / "costs.json").read_text() == text
 
 
 def test_a_stage_that_fails_is_not_in_the_ledger(tmp_path: Path) -> None:

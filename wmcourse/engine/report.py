@@ -70,8 +70,8 @@ def imagine(
     its own chance is ``dream_seed``'s (default: ``seed``). Returns real and dreamt frames, both (n, H, W, C), and the
     number of frames before the dream is on its own. Raises RunError for no steps or a temperature below 0.
     """
-    if steps < 1 or temperature < 0:
-        raise RunError("A dream needs at least one step and a temperature of at least 0.")
+    if steps < 1 or not 0 <= temperature < float("inf"):  # so NaN is refused, too
+        raise RunError("A dream needs at least one step and a finite temperature of at least 0.")
     world = make(model.config.world, 1, **model.config.world_options)
     player, real, actions = LatentPlanner(model, seed), [], []
     frames, _ = world.reset(seed=seed)
@@ -208,7 +208,14 @@ def write_report(
         "world": model.config.world,
         "budget": budget,
         "seed": model.config.seed,
-        "scores": {name: {"mean": s.mean, "ci95": s.ci95, "episodes": s.episodes} for name, s in scores.items()},
+        "scores": {
+            name: {
+                "mean": s.mean,
+                "ci95": s.ci95 if s.episodes > 1 else None,
+                "episodes": s.episodes,
+            }  # JSON has no NaN
+            for name, s in scores.items()
+        },
         "train": ledger.total() | {"stages": ledger.read()},
         "evaluate": cost,
         "config": asdict(model.config),
@@ -240,7 +247,8 @@ def evaluate_and_report(
     draw_report(directory, model, scores)
     for name, s in scores.items():
         shown = "ours" if name == "planner" else name
-        print(f"{shown:>8} {s.mean:8.1f}   95 % interval {s.ci95[0]:.1f} to {s.ci95[1]:.1f}")
+        interval = f"95 % interval {s.ci95[0]:.1f} to {s.ci95[1]:.1f}" if s.episodes > 1 else "one episode, no interval"
+        print(f"{shown:>8} {s.mean:8.1f}   {interval}")
     print(
         f"Trained with {report['train']['core_seconds']:.0f} core-seconds. See {directory}/report.json and report.png"
     )

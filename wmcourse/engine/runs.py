@@ -72,7 +72,9 @@ def remember_config(config: Config, directory: Path) -> None:
         there, asked = asdict(read_config(directory)), asdict(config)
         other = [f"{name} {there[name]!r}, not {asked[name]!r}" for name in asked if there[name] != asked[name]]
         if other:
-            raise RunError(f"{directory} holds a run with {'; '.join(other)}: choose another directory, or delete this one.")
+            raise RunError(
+                f"{directory} holds a run with {'; '.join(other)}: choose another directory, or delete this one."
+            )
     else:
         write_atomically(path, json.dumps(asdict(config), indent=1).encode())
 
@@ -114,7 +116,11 @@ class Ledger:
         self.path = Path(directory) / "costs.json"
 
     def read(self) -> dict[str, dict[str, float]]:
-        return json.loads(self.path.read_text()) if self.path.is_file() else {}
+        """The costs of each stage so far. Raises RunError for a broken file."""
+        try:
+            return json.loads(self.path.read_text()) if self.path.is_file() else {}
+        except ValueError as error:
+            raise RunError(f"{self.path} is truncated ({error}). Delete it: it only says what was spent.") from error
 
     def add(self, stage: str, cost: Mapping[str, Any]) -> None:
         """Note the cost of a stage, once: a stage that was found finished costs nothing new."""
