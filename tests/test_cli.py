@@ -303,7 +303,7 @@ def test_ctrl_c_and_the_same_command_again(tmp_path: Path, file: str) -> None:
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error.rstrip().endswith("Stopped. Nothing is lost: type the same command again to continue.")
+    assert error.rstrip().endswith("and it goes on from its last checkpoint, seconds ago.")
     assert "Traceback" not in error
     assert not (out / "vae.safetensors").exists()
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)

@@ -115,9 +115,7 @@ def test_shapes(dtype: torch.dtype) -> None:
     assert kl_standard_normal(mu[0], mu[0]).shape == (7,)
     assert kl_per_dimension(mu, mu).shape == (1, 7, 4)
     one = torch.randn(4, dtype=dtype)  # one prior for all
-    torch.testing.assert_close(
-        kl_normal(mu, mu, one, one), kl_normal(mu, mu, one.expand_as(mu), one.expand_as(mu))
-    )
+    torch.testing.assert_close(kl_normal(mu, mu, one, one), kl_normal(mu, mu, one.expand_as(mu), one.expand_as(mu)))
 
 
 def test_free_bits_takes_the_batch_mean_first() -> None:

@@ -81,9 +81,7 @@ def test_shapes(batch: int, steps: int, outcomes: bool) -> None:
     assert p.reward.shape == p.done_logit.shape == (batch, steps)
     assert h.shape == c.shape == (batch, H)
     zeros = torch.zeros(batch, steps)
-    loss = sequence_loss(
-        model, torch.randn(batch, steps + 1, Z), torch.randn(batch, steps, A), zeros, zeros, zeros + 1
-    )
+    loss = sequence_loss(model, torch.randn(batch, steps + 1, Z), torch.randn(batch, steps, A), zeros, zeros, zeros + 1)
     assert all(part.shape == () and part.isfinite() for part in loss)
     dream = dream_step(model, torch.randn(batch, Z), torch.randn(batch, A), model.initial_state(batch))
     assert dream.z.shape == (batch, Z)

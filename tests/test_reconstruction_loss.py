@@ -29,9 +29,7 @@ def test_bernoulli_formula_at_grey_values(logit: float, grey: float) -> None:
     s = 1 / (1 + math.exp(-logit))
     t = 1 / (1 + math.exp(logit))  # 1 - s without its rounding
     expected = -grey * math.log(s) - (1 - grey) * math.log(t)
-    value = bernoulli_nll(
-        torch.tensor([[logit]], dtype=torch.float64), torch.tensor([[grey]], dtype=torch.float64)
-    )
+    value = bernoulli_nll(torch.tensor([[logit]], dtype=torch.float64), torch.tensor([[grey]], dtype=torch.float64))
     assert value.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 

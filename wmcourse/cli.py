@@ -107,7 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run(arguments)
     except KeyboardInterrupt:
-        print("\nStopped. Nothing is lost: type the same command again to continue.", file=sys.stderr)
+        print(
+            "\nStopped. Type the same command again, and it goes on from its last checkpoint, seconds ago.",
+            file=sys.stderr,
+        )
         return 130
     except BrokenPipeError:
         return 1

@@ -392,3 +392,12 @@ def test_killed_between_the_weights_and_the_checkpoint(tmp_path: Path, monkeypat
     assert task.steps == []
     assert about["step"] == STEPS
     assert os.listdir(tmp_path) == ["w"]
+
+
+def test_a_checkpoint_without_its_moments_is_refused(tmp_path: Path) -> None:
+    model = nn.Linear(2, 1)
+    path = tmp_path / "weights.safetensors"
+    half = {f"model.{name}": t for name, t in model.state_dict().items()}
+    save_tensors(path.with_name(path.name + ".training"), half, kind="S in training", step=1, curve=[])
+    with pytest.raises(RunError, match="not a whole checkpoint"):
+        fit(model, lambda step: {"total": model(torch.ones(1, 2)).sum()}, 3, 1e-3, path, "S")

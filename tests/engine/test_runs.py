@@ -158,3 +158,11 @@ def test_peak_memory_is_this_process_own_and_in_bytes() -> None:
 
 def test_config_is_plain_json() -> None:
     assert json.loads(json.dumps(asdict(Config()))) == asdict(Config())
+
+
+def test_a_configuration_that_leaves_something_out_is_not_filled_up_in_silence(tmp_path: Path) -> None:
+    values = asdict(Config())
+    del values["done_weight"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(RunError, match="does not say done_weight"):
+        read_config(tmp_path)

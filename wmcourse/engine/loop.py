@@ -79,6 +79,22 @@ def generator_for(seed: int, step: int, device: str | torch.device = "cpu") -> t
     return torch.Generator(device).manual_seed((seed * 1_000_003 + step) % 2**63)
 
 
+def restore(model: nn.Module, optimizer: torch.optim.Optimizer, path: Path, stage: str) -> dict[str, Any]:
+    """Put a checkpoint of ``fit`` back; returns where it was. Raises RunError if it is broken."""
+    tensors, about = load_tensors(path, stage + " in training")
+    weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+    load_weights(model, weights, path)
+    names = [name for name, _ in model.named_parameters()]
+    keys = ("step", "exp_avg", "exp_avg_sq")
+    try:
+        moments = {i: {key: tensors[f"adam.{key}.{name}"] for key in keys} for i, name in enumerate(names)}
+        about = {key: about[key] for key in ("step", "curve", "core_seconds", "wall_seconds")}
+    except KeyError as error:
+        raise RunError(f"{path} has no {error}: it is not a whole checkpoint. Delete it and run again.") from error
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    return about
+
+
 def fit(
     model: nn.Module,
     loss: Callable[[int], Mapping[str, Tensor]],
@@ -105,14 +121,7 @@ def fit(
         return dict(about)
     first, curve, core_before, wall_before = 0, [], 0.0, 0.0
     if training.is_file():
-        tensors, about = load_tensors(training, stage + " in training")
-        weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-        load_weights(model, weights, training)
-        moments = {
-            i: {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-            for i, name in enumerate(names)
-        }
-        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        about = restore(model, optimizer, training, stage)
         first, curve = about["step"], about["curve"]
         core_before, wall_before = about["core_seconds"], about["wall_seconds"]
     core_start, wall_start = time.process_time(), time.perf_counter()
@@ -147,7 +156,7 @@ def fit(
                     f"the checkpoint of step {saved_step} is kept in {training}" if saved_step else "no checkpoint yet"
                 )
                 what = f"{stage}: the loss is {total.item()} and the gradient {norm.item()} at step {step}"
-                raise RunError(f"{what} ({kept}). Look for NaN in the data, or lower the rate.")
+                raise RunError(f"{what} ({kept}). Look for NaN in the data, or try another seed in another directory.")
             optimizer.step()
             bar.update()
             if step % every == 0 or step == steps - 1:

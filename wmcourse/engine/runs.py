@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,11 @@ def read_config(directory: Path) -> Config:
     """The configuration of a run. Raises RunError when there is none, or when it is not ours."""
     path = Path(directory) / "config.json"
     try:
-        return Config(**json.loads(path.read_text()))
+        values = json.loads(path.read_text())
+        missing = {f.name for f in fields(Config)} - set(values)  # a default in its place would be another run
+        if missing:
+            raise ValueError(f"it does not say {', '.join(sorted(missing))}")
+        return Config(**values)
     except FileNotFoundError as error:
         raise RunError(f"{directory} holds no run: train one with `wmcourse train --out {directory}`.") from error
     except (ValueError, TypeError) as error:

@@ -30,7 +30,7 @@ LEAST_SIDE = 8  # pixels; a smaller uint8 array is a board or a map of codes, no
 
 
 def picture_axes(space: Space[Any], least_side: int = LEAST_SIDE) -> str | None:
-    """"HW", "HWC" or "CHW" if the space is one of pictures, uint8 or floats in [0, 1]; otherwise None.
+    """ "HW", "HWC" or "CHW" if the space is one of pictures, uint8 or floats in [0, 1]; otherwise None.
 
     Four channels count last (red, green, blue, alpha) but not first: those are four frames, stacked.
     """
