@@ -1,9 +1,10 @@
 """Take one part away and measure again: each part must earn its place.
 
-no memory      h and c are zero at every decision (they still run inside a plan)
-horizon 1      plans a single step
-no planning    a linear controller on (z, h), evolved inside the dream
-K = 1          a memory trained with one Gaussian instead of a mixture of five: held-out likelihood
+- no memory: h and c are zero at every decision (they still run inside a plan)
+- horizon 1: plans a single step
+- two rounds: refits to the elites of half as many plans; does it find better plans, or the model's errors?
+- no planning: a linear controller on (z, h), evolved inside the dream
+- K = 1: a memory trained with one Gaussian for each latent instead of a mixture of five
 """
 
 from __future__ import annotations
@@ -100,12 +101,14 @@ def report(seed: int = 0) -> str:
     model = load_world_model(directory, "cpu")
     world = DodgeVectorEnv(EPISODES)
     short = replace(model.config, horizon=1)
+    refitting = replace(model.config, candidates=32, iterations=2)
     controller = evolve_controller(model, starts(model), temperature=1.0, seed=seed)
     single = other_memory(model, directory, components=1)
     players = {
         "the full agent": LatentPlanner(model, seed),
         "no memory: h = 0 at each decision": Forgetful(model, seed),
         "horizon 1": LatentPlanner(model, seed, config=short),
+        "two rounds of 32 plans instead of one of 64": LatentPlanner(model, seed, config=refitting),
         "no planning: linear controller evolved in the dream": ControllerAgent(model, controller),
         "K = 1: one Gaussian for each latent": LatentPlanner(single, seed),
     }

@@ -1,10 +1,10 @@
 """Is Dodge the world that the course needs? Players that know the true state, on the rules and on their neighbours.
 
-    still       never pushes                                                     must die young
-    random      pushes at random                                                 the floor
-    greedy      flees from the hazard that is nearest, and that is all           must beat random
-    horizon L   plans L steps on true dynamics, blind to coming forks          longer beats shorter, 12 must be near 300
-    knows       horizon 12, and knows the forks of the hazards in the air        the oracle of the reports
+- still: never pushes; must die young
+- random: pushes at random; the floor
+- greedy: flees from the hazard that is nearest, and that is all; must beat random
+- horizon L: plans L steps on true dynamics, blind to coming forks; longer beats shorter, and 12 must be near 300
+- knows: horizon 12, and knows the forks of the hazards in the air; the oracle of the reports
 
 What needs a *learned* model (memory, components, dreams) is measured by ``ablations`` and ``temperature``.
 """

@@ -136,7 +136,7 @@ def report() -> str:
             plan,
             "≤ 20",
         ),
-        ("our plan: 48 candidates × 12 steps × 2 iterations, H = 192", plan_milliseconds(192, 48, 12, 2), plan, ""),
+        ("our plan: 64 candidates × 12 steps, H = 192", plan_milliseconds(192, 64, 12, 1), plan, ""),
         ("import wmcourse", import_seconds(), "seconds", "< 0.3"),
     ]
     shown = [(what, f"{n:,.0f}" if n > 100 else f"{n:.3g}", unit, wanted) for what, n, unit, wanted in rows]

@@ -32,23 +32,23 @@ class Config:
     latent_dim: int = 16
     width: int = 16
     beta: float = 1.0
-    vae_steps: int = 2000
+    vae_steps: int = 1750
     vae_batch: int = 64
     vae_rate: float = 2e-3
     # stage 3
     hidden_dim: int = 192
     components: int = 5
-    rnn_steps: int = 6000
+    rnn_steps: int = 7500
     rnn_batch: int = 32
     rnn_length: int = 32
     rnn_rate: float = 8e-3
     done_weight: float = 3.0  # endings are rare, and missing one is what kills
     # the planner
     horizon: int = 12
-    candidates: int = 48
-    iterations: int = 2
+    candidates: int = 64
+    iterations: int = 1  # the search goes on from step to step; refitting within one finds the model's errors
     elites: int = 8
-    correlation: float = 0.7
+    correlation: float = 0.9
     temperature: float = 0.0
     effort: float = 0.05
 
