@@ -5,6 +5,10 @@
 - two rounds: refits to the elites of half as many plans; does it find better plans, or the model's errors?
 - no planning: a linear controller on (z, h), evolved inside the dream
 - K = 1: a memory trained with one Gaussian for each latent instead of a mixture of five
+
+How to read it: memory, horizon and planning are each worth some two hundred steps. The mixture is worth 0.15 nats per
+step on held-out data, and nothing in the return: plans are dreamt at temperature 0, along one component. A second round
+of the cross-entropy method, with the same number of plans, changes nothing that a hundred episodes could show.
 """
 
 from __future__ import annotations

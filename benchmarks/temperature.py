@@ -4,6 +4,9 @@ Each is scored in the dream where it grew up, and in the world.
 
 In a cold dream the memory's most likely component always happens: its forks and its hazards become predictable, and
 evolution finds what the dream gets wrong. A score that is high in the dream and low in the world is a cheat found out.
+
+How to read it: a cold dream promises three to four times what the world pays; from τ = 1 on the promise is modest. The
+world's own scores overlap, so here a hotter dream makes the *promise* honest, not the controller better.
 """
 
 from __future__ import annotations

@@ -125,7 +125,8 @@ def sequence_loss(
     ``mask`` (B, T) is 1 where step t is part of the episode and 0 in the padding; ``ended`` (B, T), default ``done``,
     is 1 where the episode stops after the step, terminated or cut off: what follows is another episode, not a target.
     Reward has unit variance and its constant is left out, so its part is ½ (r - r̂)². ``done_weight`` > 1 counts rare
-    endings more than the likelihood does, in ``total`` alone. Raises ValueError when the lengths do not fit or nothing is left to predict.
+    endings more than the likelihood does, in ``total`` alone. Raises ValueError when the lengths do not fit or
+    nothing is left to predict.
     """
     if z.shape[1] != a.shape[1] + 1:
         raise ValueError(f"z needs one step more than a (z_0..z_T, a_0..a_T-1): got {z.shape[1]} and {a.shape[1]}.")

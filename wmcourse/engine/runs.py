@@ -46,7 +46,7 @@ class Config:
     # the planner
     horizon: int = 12
     candidates: int = 64
-    iterations: int = 1  # the search goes on from step to step; refitting within one finds the model's errors
+    iterations: int = 1  # the search goes on from step to step; a second round within one did not help (benchmarks)
     elites: int = 8
     correlation: float = 0.9
     temperature: float = 0.0
