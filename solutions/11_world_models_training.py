@@ -312,6 +312,7 @@ print(f"horizon {config.horizon}: {ours:6.1f}")
 #
 # Next, the memory. This agent plans as far as ours, but at each decision it has forgotten everything before the present frame:
 
+
 # %%
 # NBVAL_IGNORE_OUTPUT
 # (as above)

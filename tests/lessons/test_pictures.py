@@ -86,7 +86,7 @@ def test_the_game_shows_who_plays_and_how_it_ended(shown: list[Any]) -> None:
         game.watch(world, np.array([1, 2]), np.array([7, 3, 3, 300], np.float32))
         titles = [image.axes.get_title() for image in game.images]
         assert titles == ["7", "3", "3", "300"]
-        assert [image.get_alpha() for image in game.images] == [0.25, None, None, 1.0]
+        assert [image.get_alpha() for image in game.images] == [0.25, None, None, None]
         assert "2 of 4 still play" in game.title.get_text()
 
 

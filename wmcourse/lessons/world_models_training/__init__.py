@@ -73,19 +73,17 @@ class GamePlot(Live):
         super().__init__(figure, alt=f"{title}: {worlds} worlds, each with the steps survived")
 
     def watch(self, world: DodgeVectorEnv, playing: NDArray[np.int64], returns: NDArray[np.float32]) -> None:
-        """Draw the worlds that still play; the others fade where they ended."""
+        """Draw the worlds that still play; the others fade on the last picture before their end."""
+        for i in playing[playing < len(self.images)]:
+            self.images[i].set_data(picture(world.state, i, world.rules, scale=3))
         if len(playing) and time.monotonic() - self.drawn < self.seconds:
             return
         alive = set(playing.tolist())
         for i, image in enumerate(self.images):
-            if i in alive:
-                image.set_data(picture(world.state, i, world.rules, scale=3))
-                image.axes.set_title(f"{returns[i]:.0f}", size=8, pad=2)
-            else:
-                survived = returns[i] >= self.cap
-                image.set_alpha(1.0 if survived else 0.25)
-                colour = GREEN if survived else GREY
-                image.axes.set_title(f"{returns[i]:.0f}", size=8, pad=2, color=colour, weight="bold")
+            ended, survived = i not in alive, returns[i] >= self.cap
+            colour = GREEN if survived else GREY if ended else "black"
+            image.set_alpha(0.25 if ended and not survived else None)
+            image.axes.set_title(f"{returns[i]:.0f}", size=8, pad=2, color=colour, weight="bold" if ended else "normal")
         self.title.set_text(f"{self.name}: {len(playing)} of {len(returns)} still play, step {int(returns.max())}")
         self.drawn = 0.0
         self.redraw()
