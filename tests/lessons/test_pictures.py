@@ -15,6 +15,7 @@ from wmcourse.lessons.map import PARTS, system_map
 from wmcourse.lessons.world_models_training import DreamSlider, GamePlot, TrainingPlot, score_picture, strip
 from wmcourse.world_models_training import Score
 from wmcourse.worlds import DodgeVectorEnv
+from wmcourse.worlds.dodge import picture
 
 
 @pytest.fixture
@@ -120,3 +121,16 @@ def test_strips_and_scores_are_pictures_with_words() -> None:
     assert isinstance(png(Figure()), bytes)
     assert still(Figure(figsize=(3, 1)), "x").width == 300
     assert world_models_training.LABELS["kl"] == "KL"
+
+
+def test_a_world_that_ended_is_shown_as_it_was_before_it_began_anew(shown: list[Any]) -> None:
+    world = DodgeVectorEnv(2)
+    world.reset(seed=0)
+    world.state.x[:] = (5.0, 27.0)
+    none = np.zeros(2, np.float32)
+    with GamePlot("Agent", 2, columns=2) as game:
+        game.watch(world, np.array([0, 1]), none)
+        before = picture(world.state, 1, world.rules, scale=3)
+        world.state.x[:] = 16.0  # a new episode, elsewhere
+        game.watch(world, np.array([0]), none)
+        np.testing.assert_array_equal(game.images[1].get_array(), before)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wmcourse.engine.report import BLUE, GREEN, GREY, ORANGE, draw_scores, draw_strip
 from wmcourse.lessons.live import Live, png, still
 from wmcourse.world_models_training import Score
-from wmcourse.worlds.dodge import DodgeState, DodgeVectorEnv, picture
+from wmcourse.worlds.dodge import DodgeState, DodgeVectorEnv, begin, picture
 
 LABELS = {"reconstruction": "reconstruction", "kl": "KL", "latent": "next latent", "reward": "reward", "done": "done"}
 
@@ -61,7 +61,7 @@ class GamePlot(Live):
         rows = -(-worlds // columns)
         figure = Figure(figsize=(9.5, 0.6 + 1.02 * rows), dpi=100, layout="constrained", facecolor="white")
         self.title, self.cap, self.columns = figure.suptitle(title, size=11), cap, columns
-        self.name, self.shown = title, worlds
+        self.name, self.alive, self.before = title, set[int](), begin(np.arange(1, dtype=np.uint64))
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for a in axes:
             a.set(xticks=[], yticks=[])
@@ -74,12 +74,16 @@ class GamePlot(Live):
 
     def watch(self, world: DodgeVectorEnv, playing: NDArray[np.int64], returns: NDArray[np.float32]) -> None:
         """Draw the worlds that still play; the others fade on the last picture before their end."""
-        for i in playing[playing < len(self.images)]:
-            self.images[i].set_data(picture(world.state, i, world.rules, scale=3))
+        alive = set(playing.tolist())
+        # A world that ended has begun anew: what it looked like is in the state of the step before.
+        for i in self.alive - alive:
+            self.images[i].set_data(picture(self.before, i, world.rules, scale=3))
+        self.before, self.alive = world.state.copy(), alive & set(range(len(self.images)))
         if len(playing) and time.monotonic() - self.drawn < self.seconds:
             return
-        alive = set(playing.tolist())
         for i, image in enumerate(self.images):
+            if i in alive:
+                image.set_data(picture(world.state, i, world.rules, scale=3))
             ended, survived = i not in alive, returns[i] >= self.cap
             colour = GREEN if survived else GREY if ended else "black"
             image.set_alpha(0.25 if ended and not survived else None)
