@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
@@ -122,8 +123,9 @@ def dream_gif(
         pen.text((side + 14, 5), caption, fill=(255, 255, 255) if t < awake else (230, 159, 0))
         pictures.append(sheet)
     file = Path(file) if file else Path(directory) / "dream.gif"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=100, loop=0)
+    buffer = io.BytesIO()
+    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=100, loop=0)
+    write_atomically(file, buffer.getvalue())
     return file
 
 
@@ -194,7 +196,9 @@ def draw_report(directory: Path, model: WorldModel, scores: dict[str, Score]) ->
         draw_curve(axes["D"], rnn, {"latent": "next latent"}, "MDN-RNN, nats per step")
         draw_scores(axes["E"], scores)
         path = Path(directory) / "report.png"
-        figure.savefig(path, dpi=110)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, dpi=110)
+        write_atomically(path, buffer.getvalue())
         plt.close(figure)
     return path
 
