@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.tables import keep, machine, markdown
+from benchmarks.tables import bracket, keep, machine, markdown
 from wmcourse.engine.report import train_and_report
 from wmcourse.engine.runs import preset, read_config
 from wmcourse.worlds import DODGE
@@ -27,7 +27,7 @@ def report() -> str:
         result = json.loads((run(seed) / "report.json").read_text())
         scores, cost = result["scores"], result["train"]
         mean = {name: score["mean"] for name, score in scores.items()}
-        shown = [f"{s['mean']:.0f} [{s['ci95'][0]:.0f}, {s['ci95'][1]:.0f}]" for s in scores.values()]
+        shown = [bracket(s["mean"], s["ci95"]) for s in scores.values()]
         ratios = [f"{mean['planner'] / mean['random']:.1f}", f"{mean['planner'] / mean['oracle']:.2f}"]
         training = [
             f"{cost['core_seconds']:.0f}",

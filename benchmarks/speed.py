@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.tables import keep, machine, markdown
 from wmcourse.cross_entropy_method import CEM
@@ -58,38 +58,42 @@ def drawing(worlds: int = 256) -> float:
     return worlds / seconds(lambda: draw(world.state), 300)
 
 
-def vae_frames(model: VAE, batch: int = 64) -> float:
-    """Frames per core-second of training: uint8 to float, forward, backward, clipped Adam step."""
+def training_seconds(model: nn.Module, loss: Callable[[], Tensor]) -> float:
+    """Core-seconds of one training step: forward, backward, clipped Adam step."""
     optimizer = torch.optim.Adam(model.parameters())
-    frames = torch.randint(0, 256, (batch, *model.image_shape), dtype=torch.uint8)
 
     def step() -> None:
-        x = frames.float().div(255)
-        logits, mu, logvar = model(x)
-        loss = vae_loss(logits, x, mu, logvar).total
+        total = loss()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimizer.step()
 
-    return batch / seconds(step, 5)
+    return seconds(step, 5)
+
+
+def vae_frames(model: VAE, batch: int = 64) -> float:
+    """Frames per core-second of training: uint8 to float, forward, backward, clipped Adam step."""
+    frames = torch.randint(0, 256, (batch, *model.image_shape), dtype=torch.uint8)
+
+    def loss() -> Tensor:
+        x = frames.float().div(255)
+        logits, mu, logvar = model(x)
+        return vae_loss(logits, x, mu, logvar).total
+
+    return batch / training_seconds(model, loss)
 
 
 def rnn_rate(model: MDNRNN, batch: int, length: int = 32) -> float:
     """Sequences per core-second of training: latents resampled, forward, backward, clipped Adam step."""
-    optimizer = torch.optim.Adam(model.parameters())
     mu, logvar = torch.randn(2, batch, length + 1, model.latent_dim)
     actions, reward = torch.randn(batch, length, model.action_dim), torch.ones(batch, length)
     done, mask = torch.zeros(batch, length), torch.ones(batch, length)
 
-    def step() -> None:
-        loss = sequence_loss(model, reparameterize(mu, logvar), actions, reward, done, mask).total
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-        optimizer.step()
+    def loss() -> Tensor:
+        return sequence_loss(model, reparameterize(mu, logvar), actions, reward, done, mask).total
 
-    return batch / seconds(step, 5)
+    return batch / training_seconds(model, loss)
 
 
 def plan_milliseconds(hidden: int, candidates: int, horizon: int, iterations: int) -> float:

@@ -16,7 +16,12 @@ RESULTS = Path(__file__).parent / "results"
 
 def interval(score: Score) -> str:
     """ "262 [248, 276]": the mean and its 95 % interval."""
-    return f"{score.mean:.0f} [{score.ci95[0]:.0f}, {score.ci95[1]:.0f}]"
+    return bracket(score.mean, score.ci95)
+
+
+def bracket(mean: float, ci95: Sequence[float]) -> str:
+    """The same from the two numbers that a report keeps."""
+    return f"{mean:.0f} [{ci95[0]:.0f}, {ci95[1]:.0f}]"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

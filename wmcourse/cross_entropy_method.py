@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wmcourse.model_predictive_control import Plan, Score, best_of, finite_scores
+from wmcourse.model_predictive_control import Plan, Score, best_of, finite_scores, select
 
 
 def cem_update(
@@ -39,17 +39,14 @@ def cem_update(
         )
     if not 1 <= elites <= scores.shape[-1] or not 0 <= alpha <= 1:
         raise ValueError(f"elites must be 1 to {scores.shape[-1]} and alpha 0 to 1: got {elites} and {alpha}.")
-    top = finite_scores(scores).topk(elites, dim=-1).indices  # (..., E)
-    index = top.reshape(*top.shape, *[1] * len(event)).expand(*top.shape, *event)
-    chosen = candidates.gather(axis, index)  # (..., E, *event)
+    chosen, _ = select(candidates, finite_scores(scores), elites)  # (..., E, *event)
     new_mean = (1 - alpha) * mean + alpha * chosen.mean(dim=axis)
     new_std = (1 - alpha) * std + alpha * chosen.std(dim=axis, correction=0)
     return new_mean, new_std.clamp(min=min_std)
 
 
 def correlated_noise(shape: tuple[int, ...], correlation: float, generator: torch.Generator | None = None) -> Tensor:
-    """Standard normal noise (..., L, A) whose neighbours along L have this correlation ρ: ε_t = ρ·ε_{t-1} +
-    √(1-ρ²)·w_t.
+    """Standard normal noise (..., L, A) with correlation ρ between neighbours: ε_t = ρ·ε_{t-1} + √(1-ρ²)·w_t.
 
     White noise cancels itself out in a world with inertia: plans that differ on average must lean to one side for a
     while.
@@ -73,9 +70,8 @@ def coloured_noise(shape: tuple[int, ...], exponent: float, generator: torch.Gen
     frequency = torch.fft.rfftfreq(steps, device=white.device)
     frequency[0] = 1 / steps  # the constant part is as strong as the slowest wave
     gain = frequency ** (-exponent / 2)
-    ends = (
-        2.0 if steps % 2 == 0 else 1.0
-    )  # each frequency stands for two but the first and, in an even length, the last
+    # Each frequency stands for two but the first and, in an even length, the last.
+    ends = 2.0 if steps % 2 == 0 else 1.0
     power = 2 * gain.square().sum() - gain[0] ** 2 - (ends - 1) * gain[-1] ** 2
     gain = gain * (steps / power).sqrt()
     return torch.fft.irfft(torch.fft.rfft(white, dim=-2) * gain[:, None], n=steps, dim=-2)
@@ -124,6 +120,15 @@ class CEM:
         mean = torch.full(shape, (self.low + self.high) / 2, device=device) if warm is None else warm.actions
         return mean, torch.full_like(mean, self.init_std)
 
+    def draw(
+        self, mean: Tensor, std: Tensor, candidates: int, generator: torch.Generator | None, mean_at: int | None = 0
+    ) -> Tensor:
+        """Plans (W, N, L, A) around the mean, within the range; the one at ``mean_at`` is the mean itself."""
+        plans = mean[:, None] + std[:, None] * self.noise(len(mean), candidates, generator)
+        if mean_at is not None:
+            plans[:, mean_at] = mean
+        return plans.clamp(self.low, self.high)
+
     def plan(
         self, score: Score, warm: Plan | None = None, worlds: int = 1, generator: torch.Generator | None = None
     ) -> Plan:
@@ -131,9 +136,7 @@ class CEM:
         mean, std = self.start(warm, worlds, generator)
         best: Tensor | None = None
         for _ in range(self.iterations):
-            plans = mean[:, None] + std[:, None] * self.noise(worlds, self.candidates, generator)
-            plans[:, 0] = mean
-            plans = plans.clamp(self.low, self.high)
+            plans = self.draw(mean, std, self.candidates, generator)
             if best is not None and self.candidates > 1:
                 plans[:, 1] = best
             scores = finite_scores(score(plans))
@@ -185,10 +188,9 @@ class ICEM(CEM):
         mean, std = self.start(warm, worlds, generator)
         kept = mean[:, None][:, :0] if warm is None else warm.elites[:, : self.kept]  # (W, up to kept, L, A)
         for i in range(self.iterations):
-            plans = mean[:, None] + std[:, None] * self.noise(worlds, self.population(i), generator)
-            if i == self.iterations - 1:
-                plans[:, -1] = mean  # the mean is worth trying once the search has settled
-            plans = torch.cat([kept, plans.clamp(self.low, self.high)], dim=1)
+            # The mean is worth trying once the search has settled.
+            drawn = self.draw(mean, std, self.population(i), generator, -1 if i == self.iterations - 1 else None)
+            plans = torch.cat([kept, drawn], dim=1)
             scores = finite_scores(score(plans))
             mean, std = cem_update(plans, scores, self.elites, mean, std, self.alpha, self.min_std)
             found = best_of(plans, scores, self.elites)
@@ -226,9 +228,7 @@ class MPPI(CEM):
         """The weighted mean of the candidates; ``score`` is the candidates' weighted mean score."""
         mean, std = self.start(warm, worlds, generator)
         for _ in range(self.iterations):
-            plans = mean[:, None] + std[:, None] * self.noise(worlds, self.candidates, generator)
-            plans[:, 0] = mean
-            plans = plans.clamp(self.low, self.high)
+            plans = self.draw(mean, std, self.candidates, generator)
             most = torch.finfo(plans.dtype).max / 2
             scores = finite_scores(score(plans)).clamp(-most, most)  # inf - inf is NaN
             weights = torch.softmax((scores - scores.amax(dim=1, keepdim=True)) / self.temperature, dim=1)

@@ -10,7 +10,7 @@ A numbers per action. ``score_plans`` makes one from a model of one step; planne
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -129,11 +129,18 @@ class RandomShooting:
         return best_of(plans, finite_scores(score(plans)), elites=1)
 
 
+def select(candidates: Tensor, scores: Tensor, elites: int) -> tuple[Tensor, Tensor]:
+    """The ``elites`` best of candidates (..., N, *event) by scores (..., N), best first: (..., E, *event), (..., E)."""
+    top = scores.topk(elites, dim=-1)
+    event = candidates.shape[scores.dim() :]
+    index = top.indices.reshape(*top.indices.shape, *[1] * len(event)).expand(*top.indices.shape, *event)
+    return candidates.gather(scores.dim() - 1, index), top.values
+
+
 def best_of(plans: Tensor, scores: Tensor, elites: int) -> Plan:
     """The ``elites`` best of plans (W, N, L, A) by scores (W, N); the best is the plan, their average the mean."""
-    top = scores.topk(elites, dim=1)
-    chosen = plans.gather(1, top.indices[:, :, None, None].expand(-1, -1, *plans.shape[2:]))  # (W, E, L, A)
-    return Plan(chosen[:, 0], top.values[:, 0], chosen.mean(dim=1), chosen)
+    chosen, values = select(plans, scores, elites)  # (W, E, L, A) and (W, E)
+    return Plan(chosen[:, 0], values[:, 0], chosen.mean(dim=1), chosen)
 
 
 class GradientPlanner:
@@ -197,7 +204,7 @@ def riccati(a: Tensor, b: Tensor, q: Tensor, r: Tensor, horizon: int) -> tuple[T
     """
     if horizon < 1:
         raise ValueError(f"The horizon must be at least 1, not {horizon}.")
-    gains: list[Any] = []
+    gains: list[Tensor] = []
     values = [q]
     for _ in range(horizon):  # from the end to the start
         p = values[0]

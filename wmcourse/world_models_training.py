@@ -168,11 +168,9 @@ def planner_for(config: Config, actions: ActionCode) -> CEM | CategoricalCEM:
 
 
 class LatentPlanner:
-    """Acts from pixels by planning in the dream: encode, imagine ``candidates`` futures, do the first action of the
-    best.
+    """Acts from pixels by planning in the dream: encode, imagine ``candidates`` futures, begin the best.
 
-    The memory h is carried from step to step, never reset within an episode; reward and done come from the learned
-    heads.
+    The memory h is carried from step to step, never reset within an episode; the learned heads give reward and done.
     """
 
     def __init__(
@@ -247,9 +245,7 @@ def dream_returns(
     temperature: float,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Returns of N controllers (``weights`` (N, size)) in E dreams each, which start at z (E, Z) with no memory: (N,
-    E).
-    """
+    """Returns (N, E) of N controllers, ``weights`` (N, size), in E dreams each, from z (E, Z) and no memory."""
     n, e = len(weights), len(z)
     z, state = z.repeat(n, 1), model.rnn.initial_state(n * e)
     total, alive = z.new_zeros(n * e), z.new_ones(n * e)

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from wmcourse.engine.errors import RunError
+from wmcourse.engine.errors import RunError, cannot_write
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
 POINTS_ON_A_CURVE = 200
@@ -37,9 +37,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise RunError(
-            f"Could not write {path}: {error.strerror}. Free some space, then run the same command again."
-        ) from error
+        raise cannot_write(path, error) from error
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], **about: Any) -> None:

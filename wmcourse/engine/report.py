@@ -35,6 +35,7 @@ from wmcourse.world_models_training import (
 from wmcourse.worlds import DodgeVectorEnv, make
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#7F7F7F"  # Okabe & Ito (2008)
+PLAYERS = {"random": ("random", GREY), "planner": ("ours", ORANGE), "oracle": ("oracle", BLUE)}  # shown as, colour
 PARALLEL_DODGES, PARALLEL_WORLDS = 100, 8
 
 
@@ -153,13 +154,12 @@ def draw_strip(axes: Axes, rows: list[NDArray[np.uint8]], labels: list[str], tit
 
 def draw_scores(axes: Axes, scores: dict[str, Score]) -> None:
     """Bars with their 95 % intervals."""
-    names = {"random": "random", "planner": "ours", "oracle": "oracle"}
     for i, (name, score) in enumerate(scores.items()):
         low, high = score.ci95
-        axes.bar(i, score.mean, 0.6, color={"random": GREY, "planner": ORANGE, "oracle": BLUE}[name])
+        axes.bar(i, score.mean, 0.6, color=PLAYERS[name][1])
         axes.errorbar(i, score.mean, [[score.mean - low], [high - score.mean]], color="black", capsize=5)
         axes.annotate(f"{score.mean:.0f}", (i, score.mean), (14, 4), textcoords="offset points")
-    axes.set_xticks(range(len(scores)), [names[name] for name in scores])
+    axes.set_xticks(range(len(scores)), [PLAYERS[name][0] for name in scores])
     axes.set(title=f"return, {next(iter(scores.values())).episodes} episodes, 95 % interval", ylabel="return")
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -250,7 +250,7 @@ def evaluate_and_report(
     report = write_report(directory, model, scores, budget, cost)
     draw_report(directory, model, scores)
     for name, s in scores.items():
-        shown = "ours" if name == "planner" else name
+        shown, _ = PLAYERS[name]
         interval = f"95 % interval {s.ci95[0]:.1f} to {s.ci95[1]:.1f}" if s.episodes > 1 else "one episode, no interval"
         print(f"{shown:>8} {s.mean:8.1f}   {interval}")
     print(

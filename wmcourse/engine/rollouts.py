@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wmcourse.engine.errors import RunError
+from wmcourse.engine.errors import RunError, cannot_write
 
 FIELDS = ("frames", "actions", "rewards", "terminated", "ended")
 
@@ -43,9 +44,7 @@ def write_shard(directory: Path, number: int, arrays: dict[str, NDArray[Any]]) -
         partial.rename(final)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(
-            f"Could not write {final}: {error.strerror}. Free some space, then run the same command again."
-        ) from error
+        raise cannot_write(final, error) from error
 
 
 def write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[NDArray[np.float32]]) -> None:
@@ -62,9 +61,7 @@ def write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[NDArray[np.
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise RunError(
-            f"Could not write {path}: {error.strerror}. Free some space, then run the same command again."
-        ) from error
+        raise cannot_write(path, error) from error
 
 
 class Rollouts:
@@ -118,8 +115,8 @@ class Rollouts:
 
     def windows(self, rng: np.random.Generator, batch: int, length: int) -> Windows:
         """``batch`` random windows of ``length`` transitions; an episode is drawn in proportion to its length."""
-        cumulative = np.cumsum(self.episode_length)
-        episode = np.searchsorted(cumulative, rng.integers(0, cumulative[-1], batch), side="right")
+        step = rng.integers(0, len(self), batch)  # a random step's episode, then
+        episode = np.searchsorted(self.episode_start, step, side="right") - 1
         room = np.maximum(self.episode_length[episode] - length, 0)
         start = self.episode_start[episode] + rng.integers(0, room + 1)
         last = self.episode_start[episode] + self.episode_length[episode] - 1
@@ -132,9 +129,14 @@ class Rollouts:
 
     def next_is_missing(self, steps: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Where the frame after a step is not in the data, or is another episode's."""
+        return self._last[steps]
+
+    @cached_property
+    def _last(self) -> NDArray[np.bool_]:
+        """Which steps are an episode's last: found once, not for every batch."""
         last = np.zeros(len(self), bool)
         last[self.episode_start + self.episode_length - 1] = True
-        return last[steps]
+        return last
 
 
 def collect_shards(

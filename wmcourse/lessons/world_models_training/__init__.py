@@ -12,7 +12,7 @@ from IPython.display import Image
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from wmcourse.engine.report import BLUE, GREEN, GREY, ORANGE, draw_scores, draw_strip
+from wmcourse.engine.report import BLUE, GREEN, GREY, ORANGE, PLAYERS, draw_scores, draw_strip
 from wmcourse.lessons.live import Live, png, still
 from wmcourse.world_models_training import Score
 from wmcourse.worlds.dodge import DodgeState, DodgeVectorEnv, begin, picture
@@ -60,7 +60,7 @@ class GamePlot(Live):
     def __init__(self, title: str, worlds: int, columns: int = 10, cap: int = 300) -> None:
         rows = -(-worlds // columns)
         figure = Figure(figsize=(9.5, 0.6 + 1.02 * rows), dpi=100, layout="constrained", facecolor="white")
-        self.title, self.cap, self.columns = figure.suptitle(title, size=11), cap, columns
+        self.title, self.cap = figure.suptitle(title, size=11), cap
         self.name, self.alive, self.before = title, set[int](), begin(np.arange(1, dtype=np.uint64))
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for a in axes:
@@ -98,16 +98,17 @@ def score_picture(scores: dict[str, Score]) -> Image:
     figure = Figure(figsize=(9.5, 3.2), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.4))
     draw_scores(left, scores)
-    names = {"random": "random", "planner": "ours", "oracle": "oracle"}
-    colours = {"random": GREY, "planner": ORANGE, "oracle": BLUE}
     rng = np.random.default_rng(0)
     for row, (name, score) in enumerate(scores.items()):
         height = row + rng.uniform(-0.25, 0.25, score.episodes)  # so that equal returns do not hide each other
-        right.scatter(score.returns, height, s=14, color=colours[name], alpha=0.6, edgecolors="none")
-    right.set_yticks(range(len(scores)), [names[name] for name in scores])
+        right.scatter(score.returns, height, s=14, color=PLAYERS[name][1], alpha=0.6, edgecolors="none")
+    right.set_yticks(range(len(scores)), [PLAYERS[name][0] for name in scores])
     right.set(title="each episode", xlabel="return (300 is the cap)", xlim=(0, 310))
     right.spines[["top", "right"]].set_visible(False)
-    return still(figure, "Mean returns with intervals, and each episode's return: " + ", ".join(names.values()))
+    return still(
+        figure,
+        "Mean returns with intervals, and each episode's return: " + ", ".join(name for name, _ in PLAYERS.values()),
+    )
 
 
 def strip(rows: dict[str, NDArray[np.uint8]], title: str) -> Image:
