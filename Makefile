@@ -15,7 +15,7 @@ PY := .venv/bin/python
 NOTEBOOKS = $(wildcard solutions/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test bench lint clean
+.PHONY: help setup lab test lessons bench lint clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ lab: .venv/.setup ## open lesson 11 in JupyterLab (another: LESSON=path)
 test: lint ## check the code, run the tests, then every solved notebook
 	$(PY) -m pytest --cov --cov-report=term $(ARGS)
 	$(if $(NOTEBOOKS),$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout 900 $(NOTEBOOKS))
+
+lessons: .venv/.dev ## build all notebooks from their texts, solutions/*.py
+	$(PY) -m wmcourse.classroom.build
 
 bench: .venv/.setup ## measure what the README claims
 	$(PY) -m benchmarks $(ARGS)

@@ -12,6 +12,8 @@ models. W worlds are optimised side by side. None of them keeps anything between
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -43,6 +45,37 @@ def cem_update(
     new_mean = (1 - alpha) * mean + alpha * chosen.mean(dim=axis)
     new_std = (1 - alpha) * std + alpha * chosen.std(dim=axis, correction=0)
     return new_mean, new_std.clamp(min=min_std)
+
+
+def cem_plan(
+    score: Score,
+    draw: Callable[[Tensor, Tensor], Tensor],
+    mean: Tensor,
+    std: Tensor,
+    iterations: int,
+    elites: int,
+    alpha: float = 1.0,
+    min_std: float = 0.0,
+) -> Plan:
+    """The search: ``iterations`` times draw plans, score them, and fit the next distribution to the ``elites`` best.
+
+    ``draw`` makes plans (W, N, L, A) from the ``mean`` and ``std`` (W, L, A) of the moment: within the action range,
+    new ones at each call, the first of them the mean. From the second iteration on, the second is the best so far.
+    Returns the best plan and the elites of the last iteration, and the mean after its update. Raises ValueError for no
+    iteration. Source: de Boer et al. (2005), Algorithm 3.3.
+    """
+    if iterations < 1:
+        raise ValueError(f"A search needs at least one iteration, not {iterations}.")
+    best: Tensor | None = None
+    for _ in range(iterations):
+        plans = draw(mean, std)
+        if best is not None and plans.shape[1] > 1:
+            plans[:, 1] = best
+        scores = finite_scores(score(plans))
+        mean, std = cem_update(plans, scores, elites, mean, std, alpha, min_std)
+        found = best_of(plans, scores, elites)
+        best = found.actions
+    return found._replace(mean=mean)
 
 
 def correlated_noise(shape: tuple[int, ...], correlation: float, generator: torch.Generator | None = None) -> Tensor:
@@ -134,16 +167,11 @@ class CEM:
     ) -> Plan:
         """The best plan found for each world; ``mean`` is the search distribution's after the last update."""
         mean, std = self.start(warm, worlds, generator)
-        best: Tensor | None = None
-        for _ in range(self.iterations):
-            plans = self.draw(mean, std, self.candidates, generator)
-            if best is not None and self.candidates > 1:
-                plans[:, 1] = best
-            scores = finite_scores(score(plans))
-            mean, std = cem_update(plans, scores, self.elites, mean, std, self.alpha, self.min_std)
-            found = best_of(plans, scores, self.elites)
-            best = found.actions
-        return found._replace(mean=mean)
+
+        def draw(mean: Tensor, std: Tensor) -> Tensor:
+            return self.draw(mean, std, self.candidates, generator)
+
+        return cem_plan(score, draw, mean, std, self.iterations, self.elites, self.alpha, self.min_std)
 
 
 class ICEM(CEM):

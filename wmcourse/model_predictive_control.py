@@ -20,6 +20,11 @@ State = tuple[Tensor, ...]  # every part has the batch on its first axis
 Step = Callable[[State, Tensor], tuple[State, Tensor, Tensor]]  # state, action -> next state, reward, P(done)
 
 
+def shift_plan(plan: Tensor) -> Tensor:
+    """A plan (..., L, A) one step later: the first action is done, the last is repeated. Any leading dimensions."""
+    return torch.cat([plan[..., 1:, :], plan[..., -1:, :]], dim=-2)
+
+
 class Plan(NamedTuple):
     """What a planner found, for each of W worlds."""
 
@@ -29,11 +34,8 @@ class Plan(NamedTuple):
     elites: Tensor  # (W, E, L, A), the best candidates, best first
 
     def shifted(self) -> Plan:
-        """The same plan one step later: the first action is done, the last is repeated. Where the next search
-        starts.
-        """
-        actions, mean, elites = (torch.cat([p[..., 1:, :], p[..., -1:, :]], dim=-2) for p in (self[0], *self[2:]))
-        return Plan(actions, self.score, mean, elites)
+        """The same plan one step later (``shift_plan``): where the next search starts."""
+        return Plan(shift_plan(self.actions), self.score, shift_plan(self.mean), shift_plan(self.elites))
 
     def take(self, index: Tensor) -> Plan:
         """The worlds that ``index`` selects, in its order."""

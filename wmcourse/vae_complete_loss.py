@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wmcourse.kl_divergence_loss import free_bits, kl_per_dimension
+from wmcourse.kl_divergence_loss import free_bits, kl_per_dimension, kl_standard_normal
 from wmcourse.reconstruction_loss import bernoulli_nll
 from wmcourse.reparameterization_trick import reparameterize
 
@@ -132,7 +132,6 @@ def vae_loss(logits: Tensor, x: Tensor, mu: Tensor, logvar: Tensor, beta: float 
     if mu.dim() != 2 or len(mu) != len(x):
         raise ValueError(f"mu needs one row for each of the {len(x)} frames, (B, Z): got {tuple(mu.shape)}.")
     reconstruction = bernoulli_nll(logits, x).mean()
-    kl_per_dim = kl_per_dimension(mu, logvar)  # (B, Z)
-    kl = kl_per_dim.sum(dim=-1).mean()
-    charged = kl if floor == 0 else free_bits(kl_per_dim, floor)
+    kl = kl_standard_normal(mu, logvar).mean()
+    charged = kl if floor == 0 else free_bits(kl_per_dimension(mu, logvar), floor)
     return VAELoss(reconstruction + beta * charged, reconstruction, kl)

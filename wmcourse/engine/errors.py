@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 
@@ -11,4 +12,6 @@ class RunError(RuntimeError):
 
 def cannot_write(path: Path, error: OSError) -> RunError:
     """The RunError for a file or folder that could not be written."""
-    return RunError(f"Could not write {path}: {error.strerror}. Free some space, then run the same command again.")
+    full = error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS)
+    what = "Free some space" if full else "Make this folder writable"
+    return RunError(f"Could not write {path}: {error.strerror}. {what}, then run the same command again.")

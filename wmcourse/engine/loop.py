@@ -7,7 +7,6 @@ that was killed and continued ends with the same bits as one that was not (same 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,25 +18,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from wmcourse.engine.errors import RunError, cannot_write
+from wmcourse.engine.errors import RunError
+from wmcourse.engine.files import write_atomically
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
 POINTS_ON_A_CURVE = 200
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """The file is the old one or the new one, never half of it. Raises RunError when the disk is full."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise cannot_write(path, error) from error
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], **about: Any) -> None:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from wmcourse.engine.errors import RunError
-from wmcourse.engine.loop import load_tensors, write_atomically
+from wmcourse.engine.files import write_atomically
+from wmcourse.engine.loop import load_tensors
 from wmcourse.engine.players import OraclePlanner, RandomAgent
 from wmcourse.engine.runs import Ledger, peak_rss_bytes, preset
 from wmcourse.mdn_rnn import dream_step

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wmcourse.engine.errors import RunError
-from wmcourse.engine.loop import write_atomically
+from wmcourse.engine.files import write_atomically
 from wmcourse.worlds import DODGE
 
 

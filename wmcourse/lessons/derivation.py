@@ -1,0 +1,180 @@
+"""Derivations that the machine checks: the given steps in front of the learner, and the learner's own.
+
+A learner's step is a sympy expression. It is compared under the assumptions that its symbols carry: first
+symbolically, then, where simplification does not decide, at random points in 30 digits. "Undecided" is never "true".
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import sympy as sp
+
+from wmcourse.lessons.errors import CheckFailed, NotAttempted, Note, WrongAnswer
+from wmcourse.lessons.exercise import Task
+from wmcourse.lessons.judge import SECONDS, OutOfTime, within
+
+POINTS, DIGITS = 12, 30
+
+
+class Verdict(str):
+    """How two expressions were found equal, or "" when they are not."""
+
+
+def equal(a: sp.Expr, b: sp.Expr) -> Verdict | None:
+    """"symbolically", "at random points", "" (not equal), or None: it could not be decided."""
+    difference = sp.sympify(a) - sp.sympify(b)
+    for simplify in (sp.expand, lambda e: sp.simplify(sp.expand_log(sp.expand(e)))):
+        try:
+            if simplify(difference) == 0:
+                return Verdict("symbolically")
+        except (NotImplementedError, TypeError, ValueError, AttributeError):
+            continue  # sympy gave up; numbers may still decide
+        if len(difference.free_symbols) == 0:
+            break
+    decided = [value for value in differences(a, b) if value is not None]
+    if any(not small for small in decided):
+        return Verdict("")
+    return Verdict("at random points") if len(decided) >= POINTS else None
+
+
+def differences(a: sp.Expr, b: sp.Expr) -> Iterator[bool | None]:
+    """At random points that respect the symbols' assumptions: is the difference small? None where there is no value."""
+    symbols = sorted((sp.sympify(a).free_symbols | sp.sympify(b).free_symbols), key=str)
+    rng = random.Random(0)
+    for _ in range(4 * POINTS):
+        point = {s: draw(s, rng) for s in symbols}
+        try:
+            left, right = (sp.sympify(e).subs(point).doit().evalf(DIGITS) for e in (a, b))
+            if not (left.is_number and right.is_number and left.is_finite and right.is_finite):
+                yield None
+                continue
+            yield bool(abs(left - right) <= sp.Float(10) ** -15 * (1 + abs(right)))
+        except (NotImplementedError, TypeError, ValueError, AttributeError, ZeroDivisionError):
+            yield None
+
+
+def draw(symbol: sp.Symbol, rng: random.Random) -> sp.Expr:
+    if symbol.is_integer:
+        return sp.Integer(rng.randint(1, 5))
+    value = sp.Rational(rng.randint(100, 2500), 1000)
+    if symbol.is_positive or symbol.is_nonnegative:
+        return value
+    return -value if symbol.is_negative or rng.random() < 0.5 else value
+
+
+def proved(left: Any, right: Any, because: str = "") -> Note:
+    """A given step: shown as an equation once the machine has found both sides equal. Raises CheckFailed otherwise.
+
+    ``left`` may hold integrals and derivatives that are not done yet: they are done for the comparison, not shown so.
+    """
+    done = sp.sympify(left).doit() if hasattr(sp.sympify(left), "doit") else left
+    how = equal(done, sp.sympify(right).doit())
+    if not how:
+        raise CheckFailed(f"✗ The two sides are {'not equal' if how is not None else 'not known to be equal'}.")
+    because = f" &nbsp; {because}" if because else ""
+    return Note(f"$$ {sp.latex(left)} \\;=\\; {sp.latex(right)} $$\n\n✓ checked {how}.{because}")
+
+
+@dataclass(eq=False)
+class Step(Task):
+    """A step of the learner's own: ``expected`` in the lesson's symbols. ``known`` mistakes are expressions."""
+
+    expected: sp.Expr = field(kw_only=True)
+    assumptions: str = field(kw_only=True)  # in words, such as "μ real, σ > 0"
+
+    @property
+    def call(self) -> str:
+        return f"steps.{self.name}"
+
+    def solution(self) -> Note:
+        return Note(f"```python\n{self.name} = {self.expected}\n```\n\n$$ {sp.latex(self.expected)} $$")
+
+    def check(self, answer: Any, seed: int | None = None) -> Note:
+        """Judge an expression. Returns how it was compared; raises NotAttempted or WrongAnswer, naming the term."""
+        try:
+            how = self.judge(answer)
+        except CheckFailed as failure:
+            raise failure.with_traceback(None) from None
+        return self.done(None, f"Equal to the course's result, compared {how}, for {self.assumptions}.")
+
+    def judge(self, answer: Any, seed: int | None = None) -> str:
+        if answer is None or answer is ...:
+            raise NotAttempted(f"○ {self.name}: not attempted yet. Stuck? {self.call}.hint()")
+        if isinstance(answer, (bool, str)) or not isinstance(answer, (sp.Expr, int, float)):
+            raise WrongAnswer(
+                f"✗ {self.name}: a step is a sympy expression such as `mu**2 / 2`, not {type(answer).__name__}."
+            )
+        answer = sp.sympify(answer)
+        allowed = self.expected.free_symbols | self.symbols
+        strangers = sorted(answer.free_symbols - allowed, key=str)
+        if strangers:
+            twins = {str(s) for s in allowed} & {str(s) for s in strangers}
+            made = " It has the right name, but was made anew: use the lesson's own symbols." if twins else ""
+            raise WrongAnswer(
+                f"✗ {self.name}: {', '.join(map(str, strangers))} is not a symbol of this step.{made} "
+                f"Use {', '.join(sorted(map(str, allowed)))}."
+            )
+        try:
+            with within(SECONDS):
+                return self.compare(answer.doit())
+        except OutOfTime:
+            raise WrongAnswer(f"✗ {self.name}: comparing took too long. Write it more simply.") from None
+
+    def compare(self, answer: sp.Expr) -> str:
+        how = equal(answer, self.expected)
+        if how:
+            return how
+        if how is None:
+            raise WrongAnswer(
+                f"✗ {self.name}: the machine could not decide whether this is equal, and undecided is not right. "
+                "Write it more simply: without abs, conditions or unevaluated parts."
+            )
+        words = "\n".join(f"  {line}" for line in differing_terms(answer, self.expected))
+        evidence = f"  yours     {answer}\n{words}\n  assuming  {self.assumptions}\n\nStuck? {self.call}.hint()"
+        for mistake in self.known:
+            if equal(answer, mistake.answer):
+                raise self.fail_as_mistake(mistake, evidence)
+        raise WrongAnswer(f"✗ {self.name}: not yet.\n\n{evidence}")
+
+    @property
+    def symbols(self) -> set[sp.Symbol]:
+        return set().union(*(m.answer.free_symbols for m in self.known if isinstance(m.answer, sp.Expr)))
+
+
+def differing_terms(answer: sp.Expr, expected: sp.Expr) -> list[str]:
+    """Which of the answer's terms do not belong, and how; what is missing, in kind."""
+    mine, theirs = (list(sp.Add.make_args(sp.expand(sp.expand_log(e)))) for e in (answer, expected))
+    for term in list(mine):
+        match = next((t for t in theirs if sp.simplify(t - term) == 0), None)
+        if match is not None:
+            mine.remove(term)
+            theirs.remove(match)
+    lines = []
+    for term in list(mine):
+        for other in theirs:
+            if term.is_number != other.is_number:
+                continue
+            ratio = sp.simplify(term / other) if other != 0 else sp.nan
+            if ratio.is_number and ratio.is_finite:
+                sign = "has the wrong sign" if ratio == -1 else f"is {ratio} times what it should be"
+                sign = "is not the right constant" if term.is_number and ratio != -1 else sign
+                lines.append(f"term      {term} {sign}")
+                mine.remove(term)
+                theirs.remove(other)
+                break
+    lines += [f"term      {term} does not belong here" for term in mine if term != 0]
+    for other in theirs:
+        names = ", ".join(sorted(str(s) for s in other.free_symbols))
+        lines.append(f"missing   a term in {names}" if names else "missing   a constant")
+    return lines
+
+
+def card(formulas: dict[str, sp.Eq]) -> Note:
+    """The formula card: the lesson's results, typeset from the same expressions that its checks use."""
+    rows = "\n".join(f"| {name} | ${sp.latex(formula)}$ |" for name, formula in formulas.items())
+    return Note(f"| | |\n|---|---|\n{rows}")
+
