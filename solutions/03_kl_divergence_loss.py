@@ -8,7 +8,14 @@
 # what happens when it wins?
 
 # %% keep=true
+import math
+
+import sympy as sp
+import torch
+from torch.nn import functional as F
+
 from wmcourse.lessons import open_lesson
+from wmcourse.lessons.derivation import proved
 from wmcourse.lessons.kl_divergence_loss.experiment import dodge_frames, pictures, train
 from wmcourse.lessons.kl_divergence_loss.widgets import (
     CodePlot,
@@ -21,8 +28,10 @@ from wmcourse.lessons.kl_divergence_loss.widgets import (
 )
 from wmcourse.lessons.map import system_map
 
+lesson = open_lesson("03")
+ex, steps = lesson.exercises, lesson.steps  # two short names for the whole lesson
 frames = dodge_frames()  # 4,096 of them, (N, 1, 32, 32), in [0, 1]
-opening(pictures(frames)[0])
+opening(pictures(frames)[2])
 
 # %% [markdown]
 # **After this lesson you can**
@@ -43,26 +52,12 @@ opening(pictures(frames)[0])
 # | Close | 5 | – |
 #
 # **From before** you need the ELBO of lesson 01, whose second term this is, and `z = μ + σ·ε` from lesson 02. A *nat* is a unit of
-# information: log 2 = 0.69 nats tell two equally likely things apart. Where this piece sits in the finished system:
+# information: log 2 = 0.69 nats tell two equally likely things apart.
+#
+# Below: where this piece sits in the finished system, and your progress, which ticks itself when a check passes.
 
 # %% keep=true
-system_map(highlight=["V"])
-
-# %% [markdown]
-# Your answers are checked by the machine. Two short names for the whole lesson, and your progress: it ticks itself.
-
-# %%
-import math
-
-import matplotlib.pyplot as plt  # for your own pictures
-import numpy as np
-import sympy as sp
-import torch
-from torch.nn import functional as F
-
-lesson = open_lesson("03")
-ex, steps = lesson.exercises, lesson.steps
-lesson.panel()
+display(system_map(highlight=["V"]), lesson.panel())
 
 # %% [markdown]
 # ## Predict first
@@ -70,13 +65,8 @@ lesson.panel()
 # Three questions before you read. Answer from the gut: it is the prediction that makes the answer stick.
 
 # %%
-lesson.questions["negative"].predict()
-
-# %%
-lesson.questions["direction"].predict()
-
-# %%
-lesson.questions["collapse"].predict()
+for name in ("negative", "direction", "collapse"):
+    display(lesson.questions[name].predict())
 
 # %% [markdown]
 # ## Derive
@@ -87,27 +77,7 @@ lesson.questions["collapse"].predict()
 #
 # The expectation is under the *first* one. Everything below is checked by the machine as you run it: `proved(left, right)` shows an
 # equation only after sympy has found both sides equal.
-
-# %%
-from wmcourse.lessons.derivation import equal, proved
-from wmcourse.lessons.kl_divergence_loss.derivation import (
-    expectation,
-    log_normal,
-    logvar,
-    mu,
-    mu_p,
-    mu_q,
-    normal,
-    sigma,
-    sigma_p,
-    sigma_q,
-    z,
-)
-
-density = sp.Integral(normal(z, mu_q, sigma_q), (z, -sp.oo, sp.oo))
-proved(density, 1, "A density, so its integral is 1.")
-
-# %% [markdown]
+#
 # **Never negative.** For any $u>0$, $\log u \le u-1$, since the gap $u-1-\log u$ has its only minimum, 0, at $u=1$. Put
 # $u = p/q$ and take the expectation under q:
 #
@@ -117,10 +87,24 @@ proved(density, 1, "A density, so its integral is 1.")
 # 1 alone, where it is 0, and its second derivative is positive everywhere.
 
 # %%
+from wmcourse.lessons.kl_divergence_loss.derivation import (
+    expectation,
+    log_normal,
+    logvar,
+    mu,
+    mu_p,
+    mu_q,
+    sigma,
+    sigma_p,
+    sigma_q,
+    z,
+)
+
 u = sp.Symbol("u", positive=True)
 gap = u - 1 - sp.log(u)
-assert sp.solve(sp.diff(gap, u), u) == [1] and gap.subs(u, 1) == 0
-proved(sp.Derivative(gap, (u, 2)), 1 / u**2, "Positive for every u, so the gap is convex.")
+assert sp.solve(sp.diff(gap, u), u) == [1]
+assert gap.subs(u, 1) == 0
+proved(sp.Derivative(gap, (u, 2)), 1 / u**2, "Positive for every u, so the gap is convex, and 0 at u = 1 is its minimum.")
 
 # %% [markdown]
 # **The first half, E[log q].** A Gaussian's own expected log-density: minus its entropy. It does not depend on where the bell
@@ -133,15 +117,12 @@ proved(
 )
 
 # %% [markdown]
-# **The second half, E[log p].** In $\log p(z) = -\frac{(z-\mu_p)^2}{2\sigma_p^2} - \log\sigma_p - \frac12\log 2\pi$ only the
-# square is random. Its expectation is your first step.
-
-# %% [markdown]
 # ### Step · How far q's samples are from p's centre
 #
 # ●○○ · 5 minutes · `steps.spread.hint()`
 #
-# What is $\mathbb E_{z\sim q}\big[(z-\mu_p)^2\big]$ for $z\sim\mathcal N(\mu_q, \sigma_q^2)$? Write it with `mu_q`, `mu_p` and `sigma_q`.
+# **The second half, E[log p].** In $\log p(z) = -\frac{(z-\mu_p)^2}{2\sigma_p^2} - \log\sigma_p - \frac12\log 2\pi$ only the
+# square is random. What is $\mathbb E_{z\sim q}\big[(z-\mu_p)^2\big]$ for $z\sim\mathcal N(\mu_q, \sigma_q^2)$? Write it with `mu_q`, `mu_p` and `sigma_q`.
 
 # %% step="spread"
 spread = ...  # in mu_q, mu_p, sigma_q
@@ -154,17 +135,14 @@ steps.spread.check(spread)
 
 # %% [markdown]
 # **Together.** Subtract the halves: the two $\frac12\log 2\pi$ cancel, and four terms are left. The machine does the whole integral
-# at once, and finds the same.
+# at once, and finds the same. Read it term by term: $\log(\sigma_p/\sigma_q)$: being *narrower* than p costs, since it is information.
+# $\sigma_q^2/2\sigma_p^2$: being *wider* costs, since you go where p is not. $(\mu_q-\mu_p)^2/2\sigma_p^2$: being *elsewhere* costs,
+# measured in p's widths. And $-\frac12$ makes it all 0 at q = p.
 
 # %%
 kl_two = sp.log(sigma_p / sigma_q) + (sigma_q**2 + (mu_q - mu_p) ** 2) / (2 * sigma_p**2) - sp.Rational(1, 2)
 integrand = log_normal(z, mu_q, sigma_q) - log_normal(z, mu_p, sigma_p)
 proved(expectation(sp.expand(integrand), mu_q, sigma_q), kl_two)
-
-# %% [markdown]
-# Read it term by term. $\log(\sigma_p/\sigma_q)$: being *narrower* than p costs, since it is information. $\sigma_q^2/2\sigma_p^2$:
-# being *wider* costs, since you go where p is not. $(\mu_q-\mu_p)^2/2\sigma_p^2$: being *elsewhere* costs, measured in p's widths. And
-# $-\frac12$ makes it all 0 at q = p.
 
 # %% [markdown]
 # ### Step · Against the standard normal
@@ -223,25 +201,15 @@ two_densities()
 # it is small. And the two directions disagree most when one bell is much narrower than the other. Your first two predictions:
 
 # %%
-lesson.questions["negative"].reveal()
-
-# %%
-lesson.questions["direction"].reveal()
+display(lesson.questions["negative"].reveal(), lesson.questions["direction"].reveal())
 
 # %% [markdown]
 # **Which way does it pull?** The KL as a bowl over what the encoder puts out, and gradient descent from a start of yours. Start far
-# below, at log σ² = −4 (a very sure encoder), then at +2: how many steps does each take?
+# below, at log σ² = −4 (a very sure encoder), then at +2. Which of the two is steep, which takes more steps? A code that has become
+# very sure is pulled back only slowly.
 
 # %% keep=true
 bowl()
-
-# %% [markdown]
-# The slope at log σ² = −4 is −0.49, at +2 it is +3.19: the bowl is steep above and nearly a ramp below. So a code that has become
-# very sure is pulled back slowly.
-
-# %%
-for value in (-4.0, 2.0):
-    print(f"slope at log σ² = {value:+.0f}: {0.5 * (math.exp(value) - 1):+.2f}")
 
 # %% [markdown]
 # ## Build it
@@ -270,22 +238,13 @@ def kl_standard_normal(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
 ex.kl_standard_normal.check(kl_standard_normal)
 
 # %% [markdown]
-# The course's own function writes `torch.expm1(logvar) - logvar` for exp(logvar) − 1 − logvar. Near logvar = 0 both are tiny
-# differences, and `exp(x) - 1` has rounded the last digits away before you subtract. Your version is right; this one has more digits:
-
-# %%
-x = torch.tensor([1e-3], dtype=torch.float32)
-exact = math.expm1(1e-3) - 1e-3
-for name, value in (("exp(x) - 1 - x", x.exp() - 1 - x), ("expm1(x) - x", torch.expm1(x) - x)):
-    print(f"{name:>15} = {value.item():.4e}   off by {abs(value.item() - exact) / exact:.1%}")
-
-# %% [markdown]
 # ### Exercise 2 · Between any two Gaussians
 #
 # ●●○ · 10 minutes · `ex.kl_normal.hint()`
 #
 # The general formula, from log-variances again, summed over the last axis. `mu_p` and `logvar_p` may be `(B, Z)`, or `(Z,)` for one p that
-# all samples share.
+# all samples share. (The course's own functions write `torch.expm1(d) - d` for exp(d) − 1 − d: near d = 0 it keeps digits that `exp(d) - 1` has
+# rounded away. Yours need not.)
 
 # %% exercise="kl_normal"
 def kl_normal(
@@ -399,17 +358,16 @@ ex.free_bits.check(free_bits)
 # ## Measure it
 #
 # From here on *your* functions do the work, once they have passed (until then, the course's).
+#
+# **Dice against the formula.** One Gaussian in 8 dimensions, and its KL to the prior, estimated with 10 to 100,000 samples. The error
+# shrinks with the *root* of the samples: one more digit costs a hundred times as many. And is the error bar honest? Two standard
+# errors to either side should hold the exact value in about 95 of 100 estimates: the last line asks a thousand of them.
 
-# %%
+# %% keep=true
 kl = lesson.yours("kl_standard_normal")
 estimate = lesson.yours("kl_monte_carlo")
 floor_kl = lesson.yours("free_bits")
 
-# %% [markdown]
-# **Dice against the formula.** One Gaussian in 8 dimensions, and its KL to the prior, estimated with 10 to 100,000 samples. The error
-# shrinks with the *root* of the samples: one more digit costs a hundred times as many.
-
-# %% keep=true
 generator = torch.Generator().manual_seed(3)
 mu_one = torch.randn(1, 8, generator=generator, dtype=torch.float64)
 logvar_one = torch.randn(1, 8, generator=generator, dtype=torch.float64) - 1
@@ -424,36 +382,27 @@ estimates, errors = torch.stack(rows).numpy().T
 print(f"closed form {closed:.4f} nats")
 for size, value, error in zip(sizes, estimates, errors, strict=True):
     print(f"{size:>7,} samples: {value:.4f} ± {error:.4f}   {abs(value - closed) / error:.1f} standard errors away")
-samples_picture(sizes, estimates, errors, closed)
 
-# %% [markdown]
-# Is the error bar honest? Two standard errors to either side should hold the exact value in about 95 of 100 estimates. Ask a thousand
-# of them at once, as a batch of 1,000 equal Gaussians with noise of their own:
-
-# %%
 noise = torch.randn(400, 1_000, 8, generator=generator, dtype=torch.float64)
 values, bars = estimate(mu_one.expand(1_000, 8), logvar_one.expand(1_000, 8), noise)
 held = ((values - closed).abs() < 2 * bars).double().mean().item()
 print(f"{held:.1%} of 1,000 intervals hold the closed form")
 assert 0.92 < held < 0.98
+samples_picture(sizes, estimates, errors, closed)
 
 # %% [markdown]
-# **A code that lives.** A small VAE on Dodge's frames (you will build it in lesson 05), with 8 latent dimensions and your KL as the
-# price: loss = reconstruction + β·KL. First with β = 1. Each bar is the mean KL of one dimension over frames that were held out.
+# **A code that lives, and one that dies.** A small VAE on Dodge's frames (you will build it in lesson 05), with 8 latent dimensions and your KL as the
+# price: loss = reconstruction + β·KL. First with β = 1, then with β = 30. Each bar is the mean KL of one dimension over frames that were held out. Watch the bars.
 
 # %% tags=["nbval-ignore-output"]
 with CodePlot("β = 1") as plot:
     _, lively = train("β = 1", frames, lambda mu, logvar, step: kl(mu, logvar).mean(), show=plot.show)
 
-# %% [markdown]
-# **A code that dies.** The same with β = 30. Watch the bars.
-
-# %% tags=["nbval-ignore-output"]
 with CodePlot("β = 30") as plot:
     vae, collapsed = train("β = 30", frames, lambda mu, logvar, step: 30 * kl(mu, logvar).mean(), show=plot.show)
 
 # %% [markdown]
-# All dimensions are dead: this is *posterior collapse*. The posterior q(z|x) is the prior, whatever x. The decoder gets pure noise
+# At β = 30 all dimensions are dead: this is *posterior collapse*. The posterior q(z|x) is the prior, whatever x. The decoder gets pure noise
 # and draws the average frame; and once it ignores z, saying something in z brings no gain, only cost. What do people suggest? One
 # suggestion is everywhere, and wrong: "the KL has collapsed, so give it more weight: raise β". Try it, on this very network:
 
@@ -470,7 +419,7 @@ with CodePlot("then β = 100") as plot:
 with CodePlot("then β = 1") as plot:
     _, lowered = train("then β = 1", frames, lambda mu, logvar, step: kl(mu, logvar).mean(), vae=vae, show=plot.show)
 
-# %% tags=["nbval-ignore-output"]
+
 def per_dimension(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
     """Your KL, one dimension at a time: (B, Z) -> (B, Z)."""
     return kl(mu.reshape(-1, 1), logvar.reshape(-1, 1)).reshape(mu.shape)
@@ -481,29 +430,19 @@ with CodePlot("β = 30, free bits") as plot:
     _, floored = train("β = 30, free bits", frames, free, show=plot.show)
 
 # %% [markdown]
-# Side by side. Choose a training and move through its steps: *when* do the dimensions die, and how long does the repair take?
+# Side by side. Choose a training and move through its steps: *when* do the dimensions die, and how long does the repair take? (The repaired
+# network has trained twice as long as the first, hence its sharper pictures.) Note what free bits does *not* do: it does not push a
+# dimension up to the floor. Below the floor the KL term is silent, and it is the reconstruction that finds a use for the dimension.
 
 # %% keep=true tags=["nbval-ignore-output"]
 runs = {"β = 1": lively, "β = 30": collapsed, "then β = 100": raised, "then β = 1": lowered, "free bits": floored}
-code_bars(runs)
-
-# %% keep=true tags=["nbval-ignore-output"]
-reconstructions(pictures(frames), runs)
-
-# %% [markdown]
-# The same in numbers: the bits that the code carries are what the picture shows.
+display(code_bars(runs), reconstructions(pictures(frames), runs))
 
 # %%
 dead = {name: int((run.kl[-1] < 0.1).sum()) for name, run in runs.items()}
 print(f"dead dimensions of 8: {dead}")
 assert dead == {"β = 1": 0, "β = 30": 8, "then β = 100": 8, "then β = 1": 0, "free bits": 0}
-
-# %%
 lesson.questions["collapse"].reveal()
-
-# %% [markdown]
-# Note what free bits does *not* do: it does not push a dimension up to the floor. Below the floor the KL term is simply silent, and it
-# is the reconstruction that finds a use for the dimension. At β = 30 it stops near the floor, where the price begins.
 
 # %% [markdown]
 # ## Explain it
@@ -511,13 +450,8 @@ lesson.questions["collapse"].reveal()
 # Three questions, answered at once.
 
 # %%
-lesson.questions["mean_as_beta"].ask()
-
-# %%
-lesson.questions["dead"].ask()
-
-# %%
-lesson.questions["below_floor"].ask()
+for name in ("mean_as_beta", "dead", "below_floor"):
+    display(lesson.questions[name].ask())
 
 # %% [markdown]
 # ## Close
@@ -525,9 +459,7 @@ lesson.questions["below_floor"].ask()
 # The formula card, typeset from the expressions that your steps were compared with:
 
 # %%
-from wmcourse.lessons.derivation import card
-
-card(lesson.formulas)
+lesson.card()
 
 # %% [markdown]
 # **Pitfalls you have met.** A mean where the sum belongs: β = 1/Z in disguise. `logvar` is log σ², not log σ. The direction: the

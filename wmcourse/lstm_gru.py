@@ -93,7 +93,7 @@ class LSTM(nn.Module):
         return self.unroll(x, (h, c))
 
     def unroll(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """``step`` for each step of x (B, T, I), from the state (h, c), by torch's own kernel: faster, the same sums."""
+        """``step`` for each step of x (B, T, I), from the state (h, c), by torch's own kernel, which is faster."""
         h, c = state
         # The kernel insists on the second bias: zeros. After the weights it takes has_biases, num_layers,
         # dropout, train, bidirectional and batch_first.

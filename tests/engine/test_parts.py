@@ -344,6 +344,8 @@ def test_cem_plan(course: Run) -> None:
         actions, _ = played(course.model)
         np.testing.assert_array_equal(actions, np.full_like(actions, 0.5))
         np.testing.assert_array_equal(oracle.act(frames), np.full((2, 1), 0.5, np.float32))
+    with pytest.raises(ValueError, match="at least one iteration, not 0"):
+        reference("cem_plan")(torch.sum, torch.add, torch.zeros(1, 2, 1), torch.ones(1, 2, 1), 0, 1)
 
 
 # --- The same function, the same bits; and never the course's where the learner's should stand

@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 import re
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -130,7 +131,8 @@ def run(notebook: NotebookNode, folder: Path, record: bool, seconds: int) -> str
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as nowhere:
         try:
-            client.execute(env=os.environ | ({} if record else {"WMCOURSE_HOME": nowhere}))
+            environment = os.environ | ({} if record else {"WMCOURSE_HOME": nowhere})
+            client.execute(env=environment, stderr=subprocess.DEVNULL)
         except CellTimeoutError:
             return f"the run was given up {at}, which did not end within {seconds} seconds"
         except (KeyError, OSError) as error:  # KeyError: no such kernel
@@ -159,7 +161,7 @@ def judged(result: TaskResult, notebook: NotebookNode, stopped: str, seconds: in
     if name in STATUSES:
         first, *rest = [line.strip() for line in text.splitlines() if line.strip()]
         detail = next((line for line in rest if line.startswith(("what ", "where ", "term "))), "")
-        lines = [re.sub(rf"^. {result.name}: (not attempted yet: )?", "", first), " ".join(detail.split())]
+        lines = [re.sub(rf"^. {result.name}: (not attempted yet[:.] )?", "", first), " ".join(detail.split())]
         return replace(result, status=STATUSES[name], message=" ".join(filter(None, lines)))
     above = cells[: cells.index(check)]
     earlier = next((cell for cell in above if errors(cell) and role(cell) != "check"), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -19,8 +20,6 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        try:
+        with contextlib.suppress(OSError):  # a folder that may not be written: there is nothing to take away
             partial.unlink(missing_ok=True)
-        except OSError:  # a folder that may not be written: there is nothing to take away
-            pass
         raise cannot_write(path, error) from error

@@ -25,7 +25,7 @@ class Verdict(str):
 
 
 def equal(a: sp.Expr, b: sp.Expr) -> Verdict | None:
-    """"symbolically", "at random points", "" (not equal), or None: it could not be decided."""
+    """ "symbolically", "at random points", "" (not equal), or None: it could not be decided."""
     difference = sp.sympify(a) - sp.sympify(b)
     for simplify in (sp.expand, lambda e: sp.simplify(sp.expand_log(sp.expand(e)))):
         try:
@@ -102,7 +102,7 @@ class Step(Task):
         return self.done(None, f"Equal to the course's result, compared {how}, for {self.assumptions}.")
 
     def judge(self, answer: Any, seed: int | None = None) -> str:
-        if answer is None or answer is ...:
+        if self.untouched(answer):
             raise NotAttempted(f"○ {self.name}: not attempted yet. Stuck? {self.call}.hint()")
         if isinstance(answer, (bool, str)) or not isinstance(answer, (sp.Expr, int, float)):
             raise WrongAnswer(
@@ -177,4 +177,3 @@ def card(formulas: dict[str, sp.Eq]) -> Note:
     """The formula card: the lesson's results, typeset from the same expressions that its checks use."""
     rows = "\n".join(f"| {name} | ${sp.latex(formula)}$ |" for name, formula in formulas.items())
     return Note(f"| | |\n|---|---|\n{rows}")
-

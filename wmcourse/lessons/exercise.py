@@ -84,6 +84,10 @@ class Task:
     def __repr__(self) -> str:
         return f"{self.title}: {self.call}.check(…), .hint(), .solution()"
 
+    def untouched(self, answer: Any) -> bool:
+        """Whether this is what a stub leaves: nothing, or three dots."""
+        return answer is None or answer is ...
+
     def fail_as_mistake(self, mistake: Mistake, evidence: str) -> WrongAnswer:
         return WrongAnswer(
             f"✗ {self.name}: this is a mistake that has a name: {mistake.name}.\n\n{fill(mistake.why)}\n\n{evidence}",
@@ -127,9 +131,9 @@ class Exercise(Task):
 
     def judge(self, answer: Answer, seed: int | None = None) -> None:
         """The same without a word to the lesson."""
-        if answer is None or answer is ... or not callable(answer):
-            if answer is None or answer is ...:
-                raise NotAttempted(f"○ {self.name}: not attempted yet. Stuck? {self.call}.hint()")
+        if self.untouched(answer):
+            raise NotAttempted(f"○ {self.name}: not attempted yet. Stuck? {self.call}.hint()")
+        if not callable(answer):
             raise WrongAnswer(f"✗ {self.name}: the check takes your function itself, not {type(answer).__name__}.")
         cases = list(self.cases(np.random.default_rng(seed)))
         outcomes: list[Outcome] = []

@@ -94,7 +94,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def take(leaf: Any, outcome: Outcome) -> str:
-    """Copy one returned thing into ``outcome``; returns a complaint, or "" when it is an array, a tensor or a number."""
+    """Copy one returned thing into ``outcome``; returns a complaint, or "" for an array, tensor or number."""
     kind = type(leaf)  # exact: a subclass could lie about its numbers
     if kind in (torch.Tensor, torch.nn.Parameter):
         outcome.values.append(np.array(leaf.detach().cpu().numpy(), copy=True))
@@ -139,7 +139,11 @@ def call(answer: Answer, inputs: dict[str, Any], outcome: Outcome, deadline: flo
     printed = Bounded()
     numpy_state = np.random.get_state()  # noqa: NPY002 (a learner may use the global generator)
     try:
-        with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        with (
+            torch.random.fork_rng(devices=[]),
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(printed),
+        ):
             torch.manual_seed(0)
             np.random.seed(0)  # noqa: NPY002
             with within(max(deadline - time.monotonic(), 0.01)):

@@ -13,13 +13,14 @@ from typing import Any, Generic, TypeVar
 import ipywidgets as widgets
 
 from wmcourse.lessons import progress
-from wmcourse.lessons.derivation import Step
-from wmcourse.lessons.errors import LessonError
+from wmcourse.lessons.derivation import Step, card
+from wmcourse.lessons.errors import LessonError, Note
 from wmcourse.lessons.exercise import Exercise, Task
 from wmcourse.lessons.syllabus import PACES, SYLLABUS, Entry, find
 from wmcourse.lessons.widget import Question
 
 T = TypeVar("T", bound=Task)
+CELL, PLAIN = "padding:0 1em 0 0;text-align:left", "list-style:none;padding-left:0"
 
 
 class Named(Mapping[str, T], Generic[T]):
@@ -66,7 +67,7 @@ class Named(Mapping[str, T], Generic[T]):
 
 
 class Lesson:
-    """``open_lesson`` gives one. ``formulas`` is what ``card()`` typesets; ``questions`` are predictions and questions."""
+    """``open_lesson`` gives one. ``questions`` hold predictions, too; ``formulas`` are for ``card()``."""
 
     def __init__(
         self,
@@ -90,7 +91,9 @@ class Lesson:
             question.lesson = self
 
     def __repr__(self) -> str:
-        return f"Lesson {self.entry.number}, {self.entry.title}: {len(self.exercises)} exercises, {len(self.steps)} steps"
+        return (
+            f"Lesson {self.entry.number}, {self.entry.title}: {len(self.exercises)} exercises, {len(self.steps)} steps"
+        )
 
     def passed(self, task: Task | Question, answer: Any = None) -> str:
         """Remember a pass, tick the panels; returns a remark for the learner, or ""."""
@@ -112,6 +115,10 @@ class Lesson:
         mine = self.answers.get(name) or (progress.load_part(name) if exercise.part else None)
         print(f"{name}: {'yours' if mine else 'the course’s, until yours passes'}")
         return mine or exercise.reference
+
+    def card(self) -> Note:
+        """The formula card: the lesson's results, typeset from the expressions that its steps are compared with."""
+        return card(self.formulas)
 
     def panel(self) -> widgets.HTML:
         """What is done and what is not, here and in the course; it ticks itself when a check passes."""
@@ -145,8 +152,8 @@ def panel_html(lesson: Lesson) -> str:
         mark = "<b style='color:#009E73'>✓</b> passed" if done else "○ to do"
         star = " ★" if isinstance(task, Exercise) and task.part else ""
         return (
-            f"<tr><td style='padding:0 1em 0 0'>{mark}</td><td style='padding:0 1em 0 0'>{html.escape(task.title)}{star}"
-            f"</td><td>{task.minutes} min</td></tr>"
+            f"<tr><td style='{CELL}'>{mark}</td><td style='{CELL}'>{html.escape(task.title)}{star}</td>"
+            f"<td>{task.minutes} min</td></tr>"
         )
 
     tasks = [*lesson.steps.values(), *lesson.exercises.values()]
@@ -156,14 +163,14 @@ def panel_html(lesson: Lesson) -> str:
     where = (
         f"Kept in <code>{html.escape(kept.folder.name)}/</code>, sent nowhere."
         if kept.folder
-        else "Nothing is kept here: these are the course’s solutions, or you have no folder yet (<code>wmcourse start</code>)."
+        else "Nothing is kept: these are the course’s solutions, or you have no folder (<code>wmcourse start</code>)."
     )
     if kept.trouble:
         where += f" <b>{html.escape(kept.trouble)}</b>"
     return (
         f"<div class='wm-panel' role='status' style='color:var(--jp-ui-font-color1);line-height:1.5'>"
         f"<b>Lesson {number}: {count} of {len(tasks)} passed</b><table>{rows}</table>"
-        f"<details><summary>The whole course</summary><ul style='list-style:none;padding-left:0'>{course}</ul></details>"
+        f"<details><summary>The whole course</summary><ul style='{PLAIN}'>{course}</ul></details>"
         f"<small>★ becomes a part of your world model. {where}</small></div>"
     )
 

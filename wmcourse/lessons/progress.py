@@ -1,11 +1,11 @@
 """What a learner has done, kept in the learner's own folder, and nowhere else.
 
-    my/                          made by `wmcourse start` (and `make lab`); git does not look into it
-      03_kl_divergence_loss.ipynb    your copies of the lessons
-      parts/kl_standard_normal.py    your functions that passed, as you wrote them
-      progress.json                  what you passed, and when
-      .course/                       the lessons as you got them, for `wmcourse update`
-      backups/                       what `update` and `reset` put aside
+my/                          made by `wmcourse start` (and `make lab`); git does not look into it
+  03_kl_divergence_loss.ipynb    your copies of the lessons
+  parts/kl_standard_normal.py    your functions that passed, as you wrote them
+  progress.json                  what you passed, and when
+  .course/                       the lessons as you got them, for `wmcourse update`
+  backups/                       what `update` and `reset` put aside
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Progress:
 
     @property
     def passed(self) -> dict[str, str]:
-        """"03/kl_standard_normal" -> the day."""
+        """ "03/kl_standard_normal" -> the day."""
         return self.data["passed"]
 
     def note(self, key: str) -> str:
@@ -113,7 +113,7 @@ class Progress:
 
 
 def keep_part(name: str, lesson: str, answer: Callable[..., Any], folder: Path) -> str:
-    """Write a function that passed into parts/NAME.py; an earlier text of it is kept beside. Returns a remark, or ""."""
+    """Write a function that passed into parts/NAME.py; an earlier text of it stays beside. Returns a remark, or ""."""
     try:
         text = standalone(answer, name)
     except LessonError as error:
@@ -179,7 +179,7 @@ def constant(value: Any) -> str:
 
 
 def load_part(name: str, folder: Path | None = None) -> Callable[..., Any] | None:
-    """The learner's function of parts/NAME.py, or None when there is no such file. Raises LessonError for a broken one."""
+    """The learner's function of parts/NAME.py, or None without a file. Raises LessonError for a broken one."""
     folder = folder if folder is not None else home()
     path = folder / "parts" / f"{name}.py" if folder else None
     if path is None or not path.is_file():

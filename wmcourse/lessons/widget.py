@@ -58,8 +58,8 @@ def choice(label: str, options: list[Any] | dict[str, Any]) -> widgets.Widget:
 
 
 class Explorer(widgets.VBox):
-    """Sliders over a picture over a sentence. ``draw`` takes the sliders' values by name, moves the figure's artists and
-    returns the sentence; ``alt`` says in words what the picture shows.
+    """Sliders over a picture over a sentence. ``draw`` takes the sliders' values by name, moves the figure's artists
+    and returns the sentence; ``alt`` says in words what the picture shows.
     """
 
     def __init__(self, figure: Figure, draw: Callable[..., str], alt: str, **controls: widgets.Widget) -> None:
@@ -149,7 +149,9 @@ class Question:
             return Note(f"**{self.text}**\n\nYou made no prediction. The answer: *{right}*. {reason}")
         good, why = self.judge(self.given)
         verdict = "and so it is" if good else f"but it is *{right}*"
-        return Note(f"**{self.text}**\n\nYou predicted *{self.given}*, {verdict}. {why}" + ("" if good else f" {reason}"))
+        return Note(
+            f"**{self.text}**\n\nYou predicted *{self.given}*, {verdict}. {why}" + ("" if good else f" {reason}")
+        )
 
 
 class Asked(widgets.VBox):

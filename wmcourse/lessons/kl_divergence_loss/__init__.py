@@ -9,6 +9,4 @@ def make_lesson() -> Lesson:
     """Called once, by ``open_lesson``."""
     from wmcourse.lessons.kl_divergence_loss import derivation, exercises, questions
 
-    return Lesson(
-        "kl_divergence_loss", exercises.EXERCISES, derivation.STEPS, questions.QUESTIONS, derivation.FORMULAS
-    )
+    return Lesson("kl_divergence_loss", exercises.EXERCISES, derivation.STEPS, questions.QUESTIONS, derivation.FORMULAS)

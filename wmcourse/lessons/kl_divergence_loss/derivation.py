@@ -64,7 +64,9 @@ STEPS = (
                 sigma_q + (mu_q - mu_p) ** 2,
                 "E[(z − μ_q)²] is the variance σ_q², not the standard deviation.",
             ),
-            Mistake("a mixed term", SPREAD + 2 * sigma_q * (mu_q - mu_p), "The mixed term has the factor E[z − μ_q] = 0."),
+            Mistake(
+                "a mixed term", SPREAD + 2 * sigma_q * (mu_q - mu_p), "The mixed term has the factor E[z − μ_q] = 0."
+            ),
         ),
         ((mu_p - mu_q) ** 2 + sigma_q**2, sigma_q**2 + mu_q**2 - 2 * mu_q * mu_p + mu_p**2),
         expected=SPREAD,
@@ -150,6 +152,8 @@ FORMULAS = {
     "against the standard normal": sp.Eq(KL_Q, KL_PRIOR, evaluate=False),
     "slope by μ": sp.Eq(sp.Symbol(r"\partial\mathrm{KL}/\partial\mu"), sp.diff(KL_PRIOR, mu), evaluate=False),
     "slope by log σ²": sp.Eq(
-        sp.Symbol(r"\partial\mathrm{KL}/\partial\log\sigma^2"), BY_LOGVAR.subs(logvar, sp.Symbol(r"\log\sigma^2")), evaluate=False
+        sp.Symbol(r"\partial\mathrm{KL}/\partial\log\sigma^2"),
+        BY_LOGVAR.subs(logvar, sp.Symbol(r"\log\sigma^2")),
+        evaluate=False,
     ),
 }

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from wmcourse.kl_divergence_loss import free_bits, kl_normal, kl_standard_normal
 from wmcourse.lessons.exercise import Exercise, Mistake
-from wmcourse.lessons.judge import Case
+from wmcourse.lessons.judge import Answer, Case
 
 Rng = np.random.Generator
 
@@ -214,13 +214,20 @@ def two_gaussian_cases(rng: Rng) -> Iterator[Case]:
     ):
         values = [rng.normal(0, 1.2, (batch, latent)).astype(kind) for _ in range(4)]
         yield Case(dict(zip(names, values, strict=True)), about, names)
-    values = [rng.normal(0, 3, (3, 2)), rng.uniform(-14, -11, (3, 2)), rng.normal(0, 3, (3, 2)), rng.uniform(-1, 8, (3, 2))]
+    values = [
+        rng.normal(0, 3, (3, 2)),
+        rng.uniform(-14, -11, (3, 2)),
+        rng.normal(0, 3, (3, 2)),
+        rng.uniform(-1, 8, (3, 2)),
+    ]
     yield Case(dict(zip(names, values, strict=True)), "a very narrow q", names)
     shared = [rng.normal(0, 1, (4, 3)), rng.normal(0, 1, (4, 3)), rng.normal(0, 1, 3), rng.normal(0, 1, 3)]
     yield Case(dict(zip(names, shared, strict=True)), "one p for the whole batch, (Z,)", names)
 
 
-def two(log_sign: float = 1.0, half: float = 0.5, one: float = 1.0, swap: bool = False, over: str = "p", power: int = 2):
+def two(
+    log_sign: float = 1.0, half: float = 0.5, one: float = 1.0, swap: bool = False, over: str = "p", power: int = 2
+) -> Answer:
     def wrong(mu_q: Tensor, logvar_q: Tensor, mu_p: Tensor, logvar_p: Tensor) -> Tensor:
         if swap:
             mu_q, logvar_q, mu_p, logvar_p = mu_p, logvar_p, mu_q, logvar_q
@@ -269,7 +276,9 @@ TWO_GAUSSIANS = Exercise(
             "The term is −log(σ_q²/σ_p²). With the other sign the KL of a distribution to itself is 0 still, but a "
             "narrower q gets a negative price.",
         ),
-        Mistake("the ½ is missing", two(half=1.0), "Everything is twice too large: the ½ stands before the whole bracket."),
+        Mistake(
+            "the ½ is missing", two(half=1.0), "Everything is twice too large: the ½ stands before the whole bracket."
+        ),
         Mistake(
             "the −1 is missing",
             two(one=0.0),
@@ -318,8 +327,12 @@ def monte_carlo_cases(rng: Rng) -> Iterator[Case]:
         (50, 1, 5, np.float64, "a batch of one"),
         (int(rng.integers(100, 200)), int(rng.integers(2, 6)), 3, np.float64, "more samples"),
     ):
-        values = rng.normal(0, 1, (batch, latent)), rng.normal(-0.7, 1, (batch, latent)), rng.normal(size=(samples, batch, latent))
-        yield Case(dict(zip(("mu", "logvar", "epsilon"), (v.astype(kind) for v in values), strict=True)), about)
+        values = (
+            rng.normal(0, 1, (batch, latent)),
+            rng.normal(-0.7, 1, (batch, latent)),
+            rng.normal(size=(samples, batch, latent)),
+        )
+        yield Case(dict(zip(("mu", "logvar", "epsilon"), (v.astype(kind) for v in values), strict=True)), about, ("mu", "logvar"))
 
 
 def kl_monte_carlo(mu: Tensor, logvar: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
@@ -331,8 +344,13 @@ def kl_monte_carlo(mu: Tensor, logvar: Tensor, epsilon: Tensor) -> tuple[Tensor,
 
 
 def carlo(
-    sigma_power: float = 0.5, sign: float = 1.0, from_p: bool = False, entropy: bool = True, how: str = "sum", error: str = "se"
-):
+    sigma_power: float = 0.5,
+    sign: float = 1.0,
+    from_p: bool = False,
+    entropy: bool = True,
+    how: str = "sum",
+    error: str = "se",
+) -> Answer:
     def wrong(mu: Tensor, logvar: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
         z = epsilon if from_p else mu + torch.exp(sigma_power * logvar) * epsilon
         log_q = -0.5 * ((z - mu).square() / logvar.exp() + logvar)
@@ -426,7 +444,7 @@ MONTE_CARLO = Exercise(
     reference=kl_monte_carlo,
     cases=monte_carlo_cases,
     expects="two tensors of shape (B,): the estimate, and its standard error (with S − 1), both in nats",
-    checked="Estimate and standard error on three fresh sets of samples, against the same noise.",
+    checked="Estimate and standard error, and their gradients through the samples, on three fresh sets of noise.",
 )
 
 
@@ -511,7 +529,9 @@ CATEGORIES = Exercise(
         "With log_q and log_p: `(log_q.exp() * (log_q - log_p)).sum(dim=-1)`.",
     ),
     (
-        Mistake("q and p swapped", categories_swapped, "This is KL(p ‖ q): you weight with p's probabilities, not with q's."),
+        Mistake(
+            "q and p swapped", categories_swapped, "This is KL(p ‖ q): you weight with p's probabilities, not with q's."
+        ),
         Mistake(
             "log of a softmax",
             log_of_softmax,
@@ -581,8 +601,13 @@ def kl_full(mu_q: Tensor, cov_q: Tensor, mu_p: Tensor, cov_p: Tensor) -> Tensor:
 
 
 def full(
-    half: float = 0.5, size: float = 1.0, log_sign: float = 1.0, log_scale: float = 1.0, mean: float = 1.0, swap: bool = False
-):
+    half: float = 0.5,
+    size: float = 1.0,
+    log_sign: float = 1.0,
+    log_scale: float = 1.0,
+    mean: float = 1.0,
+    swap: bool = False,
+) -> Answer:
     def wrong(mu_q: Tensor, cov_q: Tensor, mu_p: Tensor, cov_p: Tensor) -> Tensor:
         if swap:
             mu_q, cov_q, mu_p, cov_p = mu_p, cov_p, mu_q, cov_q

@@ -22,7 +22,9 @@ QUESTIONS = (
         "direction",
         "q is a narrow bell in the middle of a wide bell p. Which costs more?",
         (
-            Choice("KL(q ‖ p): q is somewhere special", "q stays where p has much density, so p is hardly ever a surprise."),
+            Choice(
+                "KL(q ‖ p): q is somewhere special", "q stays where p has much density, so p is hardly ever a surprise."
+            ),
             Choice(
                 "KL(p ‖ q): p goes where q never is",
                 "Under p most samples lie where q has almost no density, and log(p/q) grows with the square of the distance.",
@@ -36,7 +38,10 @@ QUESTIONS = (
         "You train a VAE, every dimension's KL falls to 0, and it draws the same blurred frame for every input. "
         "What do you try first?",
         (
-            Choice("raise β, so that the KL counts more", "It counts too much already: raising β pulls harder to the prior."),
+            Choice(
+                "raise β, so that the KL counts more",
+                "It counts too much already: raising β pulls harder to the prior.",
+            ),
             Choice(
                 "lower β, or give each dimension some nats for free",
                 "At KL = 0 the code says nothing about the frame. Make saying something cheaper.",
@@ -58,7 +63,9 @@ QUESTIONS = (
         "dead",
         "A dimension's mean KL over all frames is 0.0002 nats. What does the decoder learn about the frame from it?",
         (
-            Choice("very fine details", "Details need nats: telling two equally likely things apart costs log 2 = 0.69."),
+            Choice(
+                "very fine details", "Details need nats: telling two equally likely things apart costs log 2 = 0.69."
+            ),
             Choice(
                 "nothing: whatever the frame, it gets a sample of N(0, 1)",
                 "KL ≈ 0 for every frame means that μ ≈ 0 and σ ≈ 1 for every frame: pure noise, a dead unit.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from IPython.display import Image
@@ -46,7 +47,7 @@ def two_densities() -> Explorer:
     bottom.axhline(0, color=GREY, lw=0.8)
     bottom.set(ylim=(-0.5, 1.6), xlabel="z", ylabel="integrand, nats")
     title = bottom.set_title("q · log(q/p)", size=10)
-    shades = {}
+    shades: dict[str, Any] = {}
 
     def draw(mu: float, sigma: float, direction: str) -> str:
         first, second = ((mu, sigma), (0.0, 1.0)) if direction == "q‖p" else ((0.0, 1.0), (mu, sigma))
@@ -85,7 +86,7 @@ def bowl() -> Explorer:
     lines = axes.contour(mus, logvars, heights, levels=levels, cmap="viridis", linewidths=1.2)
     axes.clabel(lines, fmt="%g", fontsize=8)
     axes.plot(0, 0, "+", color="black", ms=12)
-    axes.annotate("the prior", (0, 0), (6, 5), textcoords="offset points", size=9)
+    axes.annotate("the prior", (0, 0), (8, -3), textcoords="offset points", size=9)
     (path,) = axes.plot([], [], ".-", color=ORANGE, lw=1, ms=4)
     (start,) = axes.plot([], [], "o", color=RED, ms=8)
     axes.set(xlabel="μ", ylabel="log σ²", xlim=(-3, 3), ylim=(-4, 2.5))
@@ -131,13 +132,17 @@ class CodePlot(Live):
         for axes in (left, right):
             axes.spines[["top", "right"]].set_visible(False)
         self.right = right
-        super().__init__(figure, alt=f"{title}: the KL of each latent dimension, and the course of KL and reconstruction")
+        self.count = left.text(0.98, 0.93, "", transform=left.transAxes, ha="right", size=9)
+        super().__init__(
+            figure, alt=f"{title}: the KL of each latent dimension, and the course of KL and reconstruction"
+        )
 
     def show(self, run: Run) -> None:
         """Draw the newest snapshot."""
         for bar, height in zip(self.bars, run.kl[-1], strict=True):
             bar.set_height(height)
             bar.set_color(BLUE if height >= LIVELY else RED)
+        self.count.set_text(f"{int((run.kl[-1] < LIVELY).sum())} of 8 dead")
         self.rate.set_data(run.steps, [kl.sum() for kl in run.kl])
         self.distortion.set_data(run.steps, [r / 10 for r in run.reconstruction])
         self.right.set_xlim(0, max(run.steps[-1], 1))
@@ -158,8 +163,8 @@ def code_bars(runs: dict[str, Run]) -> Explorer:
         for bar, height in zip(bars, history.kl[i], strict=True):
             bar.set_height(height)
             bar.set_color(BLUE if height >= LIVELY else RED)
-        title.set_text(f"{run}, step {history.steps[i]}")
         dead = int((history.kl[i] < LIVELY).sum())
+        title.set_text(f"{run}, step {history.steps[i]}: {dead} of 8 dead")
         return (
             f"step {history.steps[i]}: KL <b>{history.kl[i].sum():.2f} nats</b> in all, reconstruction "
             f"{history.reconstruction[i]:.1f} nats; <b>{dead} of 8</b> dimensions below {LIVELY} nats"
@@ -175,7 +180,9 @@ def code_bars(runs: dict[str, Run]) -> Explorer:
     )
 
 
-def samples_picture(sizes: list[int], estimates: NDArray[np.float64], errors: NDArray[np.float64], exact: float) -> Image:
+def samples_picture(
+    sizes: list[int], estimates: NDArray[np.float64], errors: NDArray[np.float64], exact: float
+) -> Image:
     """Monte-Carlo estimates with their standard errors around the exact KL, and the error's slope of −½."""
     figure, (left, right) = stage(9.0, 3.0, 2)
     left.errorbar(sizes, estimates, 2 * errors, fmt="o", color=ORANGE, capsize=4, label="estimate ± 2 standard errors")
@@ -183,10 +190,12 @@ def samples_picture(sizes: list[int], estimates: NDArray[np.float64], errors: ND
     left.set(xscale="log", xlabel="samples", ylabel="KL, nats")
     left.legend(frameon=False)
     right.loglog(sizes, errors, "o-", color=ORANGE, label="standard error")
-    right.loglog(sizes, errors[0] * np.sqrt(sizes[0] / np.array(sizes)), color=GREY, ls="--", label="slope −½")
+    right.loglog(sizes, errors[-1] * np.sqrt(sizes[-1] / np.array(sizes)), color=GREY, ls="--", label="slope −½")
     right.set(xlabel="samples", ylabel="nats")
     right.legend(frameon=False)
-    return still(figure, "Monte-Carlo estimates close in on the exact KL, with an error that falls with the root of the samples")
+    return still(
+        figure, "Monte-Carlo estimates close in on the exact KL, with an error that falls with the root of the samples"
+    )
 
 
 def reconstructions(frames: NDArray[np.uint8], runs: dict[str, Run]) -> Image:
@@ -208,4 +217,6 @@ def opening(frame: NDArray[np.uint8]) -> Image:
     right.plot(grid, density(grid, 1.2, 0.35), color=ORANGE, lw=2, label="with it: q(z|x) = N(1.2, 0.35²)")
     right.set(xlabel="one latent dimension z", ylabel="density", title="how many nats is this worth?")
     right.legend(frameon=False, loc="upper left")
-    return still(figure, "Left a Dodge frame; right the wide prior and the narrow code of the frame in one latent dimension")
+    return still(
+        figure, "Left a Dodge frame; right the wide prior and the narrow code of the frame in one latent dimension"
+    )
