@@ -2,17 +2,18 @@
 #   PYTHON     the Python that .venv is made of          make setup PYTHON=python3.13
 #   PIP_ARGS   more arguments for pip install            make setup PIP_ARGS="--extra-index-url ..."
 #   ARGS       more arguments for lab, test and bench    make test ARGS="-k dodge"
+#   LESSON     what lab opens                            make lab LESSON=my/03_kl_divergence_loss.ipynb
 PYTHON ?= python3
 PIP_ARGS ?=
 ARGS ?=
-LESSON ?= solutions/11_world_models_training.ipynb
+LESSON ?=
 
 # Python 3.OLDEST to 3.NEWEST, as requires-python in pyproject.toml says (held together by a test).
 OLDEST := 11
 NEWEST := 14
 
 PY := .venv/bin/python
-NOTEBOOKS = $(wildcard solutions/*.ipynb)
+NOTEBOOKS = $(filter-out %.backup-%.ipynb,$(wildcard solutions/*.ipynb))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab test lessons bench lint clean
@@ -23,8 +24,9 @@ help: ## say what there is
 setup: .venv/.setup ## install everything into .venv, and nothing more
 	@echo "Ready. Next: make lab"
 
-lab: .venv/.setup ## open lesson 11 in JupyterLab (another: LESSON=path)
-	$(PY) -m jupyterlab $(LESSON) $(ARGS)
+lab: .venv/.setup ## open the course in JupyterLab: your own copies of the lessons, in my/
+	$(PY) -m wmcourse.cli start
+	$(PY) -m jupyterlab "$(or $(LESSON),$$(ls my/*.ipynb | head -n 1))" $(ARGS)
 
 test: lint ## check the code, run the tests, then every solved notebook
 	$(PY) -m pytest --cov --cov-report=term $(ARGS)

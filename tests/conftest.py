@@ -1,6 +1,7 @@
 """The same conditions for every test: one thread, no screen, the same seeds."""
 
 import os
+import pathlib
 import random
 
 os.environ["MPLBACKEND"] = "Agg"  # before matplotlib is imported, here and in the processes that tests start
@@ -27,3 +28,11 @@ def seeds() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 (the global generator, for whatever still uses it)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """No test reads or writes the progress of whoever runs it."""
+    folder = tmp_path / "my"
+    monkeypatch.setenv("WMCOURSE_HOME", str(folder))
+    return folder

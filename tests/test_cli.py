@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import nbformat
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 
 import wmcourse
 from wmcourse import cli
+from wmcourse.classroom.check import TaskResult
 from wmcourse.engine.runs import Config
+from wmcourse.lessons import progress
 from wmcourse.world_models_training import train_world_model
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -75,16 +80,18 @@ def one_sentence(error: str) -> str:
 
 
 def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["--help"], ["train", "--help"], ["evaluate", "-h"], ["dream", "-h"]):
+    for arguments in (["--help"], ["train", "--help"], ["evaluate", "-h"], ["dream", "-h"], ["check", "-h"]):
         status, said, error = call(capsys, *arguments)
         assert (status, error) == (0, "")
+        assert "wmcourse update 03" in said
         assert "wmcourse train --budget quick" in said
         assert "type the same command again" in said
 
 
 def test_the_examples_in_the_help_are_commands() -> None:
-    examples = [line.split("  ")[1].split()[1:] for line in cli.EXAMPLES.splitlines() if line.startswith("  wmcourse")]
-    assert {e[0] for e in examples} == {"train", "evaluate", "dream"}
+    lines = [line.split("  ")[1] for line in cli.EXAMPLES.splitlines() if line.startswith("  wmcourse")]
+    examples = [shlex.split(line)[1:] for line in lines]
+    assert {e[0] for e in examples} == {"start", "check", "update", "progress", "train", "evaluate", "dream"}
     for example in examples:
         cli.parser().parse_args(example)
 
@@ -102,7 +109,7 @@ def imported_by(code: str) -> set[str]:
 def test_importing_the_package_or_asking_for_help_is_quick() -> None:
     heavy = {"torch", "numpy", "gymnasium", "matplotlib", "PIL"}
     assert not heavy & imported_by("import wmcourse")
-    for arguments in (["--help"], ["train", "--help"], ["--version"], ["train", "--seed", "x"]):
+    for arguments in (["--help"], ["train", "--help"], ["--version"], ["train", "--seed", "x"], ["update", "x"]):
         modules = imported_by(
             f"from wmcourse.cli import main\ntry: main({arguments})\nexcept SystemExit: print('left')"
         )
@@ -127,6 +134,10 @@ def test_importing_the_package_or_asking_for_help_is_quick() -> None:
         *(["evaluate", "d", "--seed", n] for n in ("-1", "1e3")),
         *(["dream", "d", "--steps", n] for n in ("0", "-1", "x")),
         *(["dream", "d", "--temperature", n] for n in ("-1", "-0.001", "x", "nan", "inf")),
+        *([command] for command in ("update", "reset", "check")),
+        ["update", "03", "--keep-mine", "--take-new"],
+        ["progress", "--pace", "a year"],
+        ["check", "03", "--seconds", "0"],
     ],
     ids=" ".join,
 )
@@ -270,6 +281,138 @@ def test_the_directory_is_named_after_the_world(
     assert asked[1] == (Path("runs/CarRacing-v3"), "CarRacing-v3", "standard", 4, "auto", 9)
 
 
+# --- the learner's commands
+
+
+@pytest.fixture
+def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with one small lesson, and a learner's folder that is not there yet. Returns the folder."""
+    cells = [nbformat.v4.new_markdown_cell("# 03 · A lesson", id="title")]
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks" / "03_kl_divergence_loss.ipynb")
+    monkeypatch.setattr(progress, "CHECKOUT", tmp_path)
+    monkeypatch.setenv("WMCOURSE_HOME", str(tmp_path / "my"))
+    return tmp_path / "my"
+
+
+def test_the_learners_commands_come_first(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = re.findall(r"^    ([a-z]+) ", call(capsys, "--help")[1], re.MULTILINE)
+    assert listed[:7] == ["start", "check", "progress", "parts", "update", "reset", "doctor"]
+    assert listed[7:] == ["train", "evaluate", "dream", "build", "gate"]
+
+
+def test_start_update_and_reset(capsys: pytest.CaptureFixture[str], course: Path) -> None:
+    notebook = course / "03_kl_divergence_loss.ipynb"
+    assert call(capsys, "start", "3") == (0, f"{notebook} is yours now.\n", "")
+    assert call(capsys, "start") == (0, f"{notebook} is there already and stays as it is.\n", "")
+    status, said, error = call(capsys, "update", "kl_divergence_loss", "--keep-mine")
+    assert (status, error) == (0, "")
+    assert said.endswith("already: nothing to do.\n")
+    status, said, error = call(capsys, "reset", "03")
+    assert (status, error) == (0, "")
+    assert str(next((course / "backups").iterdir())) in said
+    assert call(capsys, "start", "--folder", course.parent / "other")[0] == 0
+    assert (course.parent / "other" / ".course" / notebook.name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["start", "mdn_rn"], "There is no lesson 'mdn_rn'. Did you mean mdn_rnn?"),
+        (["start", "04"], "Lesson 04, Reconstruction loss, has no notebook yet"),
+        (["update", "12"], "There is no lesson '12'. Lessons are 01 to 11."),
+        (["update", "03"], "`wmcourse start 03` makes it"),
+        (["reset", "03"], "`wmcourse start 03` makes it"),
+        (["check", "03"], "`wmcourse start 03` makes it"),
+        (["check", "03", "--file", "nowhere.ipynb"], "nowhere.ipynb cannot be read"),
+    ],
+    ids=" ".join,
+)
+def test_what_a_learner_may_get_wrong(
+    capsys: pytest.CaptureFixture[str], course: Path, arguments: list[str], reason: str
+) -> None:
+    status, _, error = call(capsys, *arguments)
+    assert status == 1
+    assert reason in one_sentence(error)
+    assert not course.exists()
+
+
+def test_check_is_zero_only_when_all_has_passed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    results: list[TaskResult] = [TaskResult("kl", "A price", 2, "passed")]
+    monkeypatch.setattr("wmcourse.classroom.check.check", lambda *a: asked.append(a) or results)
+    status, said, _ = call(capsys, "check", "03")
+    assert (status, said.splitlines()[1:]) == (0, ["✓ kl (A price): passed", "1 of 1 passed, 2 of 2 points."])
+    results.append(TaskResult("other", "Another", 3, "wrong", "not yet."))
+    status, said, _ = call(capsys, "check", "03", "--no-record", "--file", "a.ipynb", "--seconds", 9)
+    assert status == 1
+    assert said.splitlines()[2:] == ["✗ other (Another): wrong: not yet.", "1 of 2 passed, 2 of 5 points."]
+    assert asked == [("03", None, True, 600), ("03", Path("a.ipynb"), False, 9)]
+
+
+def test_progress_and_its_pace(capsys: pytest.CaptureFixture[str], course: Path) -> None:
+    call(capsys, "start")
+    status, said, error = call(capsys, "progress")
+    assert (status, error) == (0, "")
+    assert "○ 03 Know KL divergence and its role: 0%" in said
+    assert "days of 2.5 hours (pace: two weeks)." in said
+    passed = dict.fromkeys(("03/spread", "03/kl_standard_normal", "03/no_such", "99/x", "x"), "2026-11-24")
+    (course / "progress.json").write_text(json.dumps({"passed": passed, "pace": ["?"]}))
+    assert "(pace: two weeks)" in call(capsys, "progress")[1]
+    status, said, _ = call(capsys, "progress", "--pace", "one week")
+    assert status == 0
+    assert re.search(r"◐ 03 Know KL divergence and its role: [12]\d%", said)
+    assert "days of 4.5 hours (pace: one week)." in said
+    kept = json.loads((course / "progress.json").read_text())
+    assert kept == {"passed": passed, "pace": "one week"}
+    (course / "progress.json").write_text("{")
+    assert "progress.broken-1.json" in call(capsys, "progress")[1]
+
+
+def test_progress_without_a_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WMCOURSE_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    status, said, _ = call(capsys, "progress")
+    assert status == 0
+    assert said.endswith("You have no folder here: `wmcourse start`.\n")
+    status, _, error = call(capsys, "progress", "--pace", "one week")
+    assert status == 1
+    assert "`wmcourse start` makes one" in one_sentence(error)
+
+
+def test_authors_commands_get_their_arguments(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("build", "gate"):
+        asked: list[Any] = []
+        monkeypatch.setattr(f"wmcourse.classroom.{name}.main", lambda a, asked=asked: asked.append(a) or 3)
+        assert call(capsys, name, "--check", "03", "-x")[0] == 3
+        assert call(capsys, name)[0] == 3
+        assert asked == [["--check", "03", "-x"], []]
+
+
+def test_a_terminal_that_has_only_ascii() -> None:
+    command = [sys.executable, "-m", "wmcourse.cli", "progress"]
+    done = subprocess.run(command, capture_output=True, env=ENVIRONMENT | {"PYTHONIOENCODING": "ascii"}, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "03 Know KL divergence" in done.stdout
+
+
+def test_no_torch_where_no_lesson_runs(course: Path) -> None:
+    for arguments in (["start"], ["reset", "03"], ["update", "03"]):
+        modules = imported_by(
+            "import os\nfrom pathlib import Path\nfrom wmcourse.cli import main\nfrom wmcourse.lessons import progress\n"
+            f"os.environ['WMCOURSE_HOME'] = {str(course)!r}\nprogress.CHECKOUT = Path({str(course.parent)!r})\n"
+            f"assert main({arguments}) == 0"
+        )
+        assert "wmcourse.classroom.notebooks" in modules
+        assert not {"torch", "matplotlib", "gymnasium"} & modules, arguments
+
+
 # --- Ctrl-C: 130
 
 SLOWLY = f"""
@@ -278,6 +421,7 @@ from dataclasses import replace
 from wmcourse.cli import main
 from wmcourse.engine import loop, report
 from wmcourse.engine.runs import Config
+from wmcourse.lessons import progress
 
 loop.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 report.preset = lambda *_: replace({TINY!r}, shards=60, vae_steps=150, rnn_steps=20)

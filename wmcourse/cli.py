@@ -219,16 +219,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except (OSError, RuntimeError, ValueError) as error:
-        from wmcourse.engine.errors import RunError
-        from wmcourse.lessons.errors import LessonError
-        from wmcourse.worlds.errors import WorldError
+        if not for_people(error):
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+        print(f"wmcourse: {reason}{where}", file=sys.stderr)
+        return 1
 
-        if isinstance(error, (OSError, RunError, LessonError, WorldError)):
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
-            print(f"wmcourse: {reason}{where}", file=sys.stderr)
-            return 1
-        raise
+
+def for_people(error: Exception) -> bool:
+    """Whether an error's message is a sentence for whoever typed the command; a bug's is not."""
+    from wmcourse.engine.errors import RunError
+    from wmcourse.lessons.errors import LessonError
+
+    if isinstance(error, (OSError, RunError, LessonError)):
+        return True
+    from wmcourse.worlds.errors import WorldError  # brings Gymnasium along
+
+    return isinstance(error, WorldError)
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ def test_all_is_well_here(capsys: pytest.CaptureFixture[str], mine: Path) -> Non
     assert doctor.main() == 0
     said = capsys.readouterr().out
     assert "✗" not in said
-    assert "torch 2.13.0" in said
-    assert "12 packages are there" in said
+    assert "torch 2" in said
+    assert " packages are there in the right versions" in said
     assert "the kernel python3 is this Python" in said
     assert f"{mine} can be written" in said
     assert said.endswith("All that a lesson needs is there.\n")
@@ -70,7 +70,8 @@ def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [f"{mark} {what}" for mark, what, _ in doctor.packages()]
     assert "✗ sympy is not installed; ~=1.14 is needed" in found
     assert "✗ numpy 1.0; ~=2.4 is needed" in found
-    assert found[-1].startswith("✓ 10 packages")
+    required = [line for line in importlib.metadata.requires("wmcourse") or [] if "extra ==" not in line]
+    assert found[-1].startswith(f"✓ {len(required) - 2} packages")
 
 
 def test_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,9 +107,11 @@ def test_a_broken_progress_file_is_left_alone(mine: Path, data: bytes) -> None:
 
 def test_folders(mine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (mine / ".course").write_text("a file, where a folder should be")
-    assert [f"{mark} {what[:22]}" for mark, what, _ in doctor.examine() if "folder" in what] == [
-        "✗ folder: Could not writ"
-    ]
+    monkeypatch.setattr(doctor, "LOOKS", {doctor.folder: "make it writable."})
+    ((mark, what, advice),) = doctor.examine()
+    assert mark == "✗"
+    assert f"folder: Could not write {mine}" in what
+    assert advice == "make it writable."
     monkeypatch.setenv("WMCOURSE_HOME", str(tmp_path / "none"))
     assert list(doctor.folder()) == [("!", "you have no folder of your own here yet", "`wmcourse start` makes it.")]
 

@@ -37,7 +37,7 @@ def test_without_a_folder_all_are_the_courses(tmp_path: Path, monkeypatch: pytes
         (HEAD + "    return mu + no_such_name\n", "failed", "line 5: `return mu + no_such_name`"),
         ("def another():\n    pass\n", "failed", "cannot be loaded: KeyError"),
         ("import no_such_module\n", "failed", "cannot be loaded: ModuleNotFoundError"),
-        ("not Python\n", "failed", "cannot be loaded: SyntaxError"),
+        ("def (:\n", "failed", "cannot be loaded: SyntaxError"),
         ("exit()\n", "failed", "ends Python when it is loaded"),
         ("kl_standard_normal = 3\n", "failed", "the check takes your function itself, not int"),
     ],
