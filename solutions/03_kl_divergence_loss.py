@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from wmcourse.lessons import open_lesson
 from wmcourse.lessons.derivation import proved
-from wmcourse.lessons.kl_divergence_loss.experiment import dodge_frames, pictures, train
+from wmcourse.lessons.frames import dodge_frames
+from wmcourse.lessons.kl_divergence_loss.experiment import pictures, train
 from wmcourse.lessons.kl_divergence_loss.widgets import (
     CodePlot,
     bowl,

@@ -19,23 +19,8 @@ from wmcourse.kl_divergence_loss import kl_per_dimension
 from wmcourse.reconstruction_loss import bernoulli_nll
 from wmcourse.reparameterization_trick import reparameterize
 from wmcourse.vae_complete_loss import ConvVAE
-from wmcourse.worlds import DodgeVectorEnv
 
 LATENT, BATCH, RATE, EVERY = 8, 64, 2e-3, 15
-
-
-def dodge_frames(worlds: int = 64, steps: int = 64, seed: int = 0) -> Tensor:
-    """Frames (worlds·steps, 1, 32, 32) in [0, 1] of random play."""
-    world, rng = DodgeVectorEnv(worlds), np.random.default_rng(seed)
-    frames, _ = world.reset(seed=seed)
-    kept, action = [], np.zeros((worlds, 1), np.float32)
-    for _ in range(steps):
-        fresh = rng.random((worlds, 1)) < 0.1  # each push is held for ten steps on average
-        action = np.where(fresh, rng.uniform(-1, 1, (worlds, 1)), action).astype(np.float32)
-        frames, *_ = world.step(action)
-        kept.append(frames)
-    stacked = np.concatenate(kept).transpose(0, 3, 1, 2)
-    return torch.from_numpy(stacked[rng.permutation(len(stacked))]).float() / 255
 
 
 @dataclass
