@@ -364,7 +364,7 @@ ex.free_bits.check(free_bits)
 # shrinks with the *root* of the samples: one more digit costs a hundred times as many. And is the error bar honest? Two standard
 # errors to either side should hold the exact value in about 95 of 100 estimates: the last line asks a thousand of them.
 
-# %% keep=true
+# %%
 kl = lesson.yours("kl_standard_normal")
 estimate = lesson.yours("kl_monte_carlo")
 floor_kl = lesson.yours("free_bits")
@@ -435,7 +435,7 @@ with CodePlot("β = 30, free bits") as plot:
 # network has trained twice as long as the first, hence its sharper pictures.) Note what free bits does *not* do: it does not push a
 # dimension up to the floor. Below the floor the KL term is silent, and it is the reconstruction that finds a use for the dimension.
 
-# %% keep=true tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output"]
 runs = {"β = 1": lively, "β = 30": collapsed, "then β = 100": raised, "then β = 1": lowered, "free bits": floored}
 display(code_bars(runs), reconstructions(pictures(frames), runs))
 

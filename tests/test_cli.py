@@ -405,8 +405,8 @@ def test_a_terminal_that_has_only_ascii() -> None:
 def test_no_torch_where_no_lesson_runs(course: Path) -> None:
     for arguments in (["start"], ["reset", "03"], ["update", "03"]):
         modules = imported_by(
-            "import os\nfrom pathlib import Path\nfrom wmcourse.cli import main\nfrom wmcourse.lessons import progress\n"
-            f"os.environ['WMCOURSE_HOME'] = {str(course)!r}\nprogress.CHECKOUT = Path({str(course.parent)!r})\n"
+            "import os, pathlib\nfrom wmcourse.cli import main\nfrom wmcourse.lessons import progress\n"
+            f"os.environ['WMCOURSE_HOME'] = {str(course)!r}\nprogress.CHECKOUT = pathlib.Path({str(course.parent)!r})\n"
             f"assert main({arguments}) == 0"
         )
         assert "wmcourse.classroom.notebooks" in modules

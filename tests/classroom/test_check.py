@@ -1,13 +1,19 @@
 """Running a learner's notebook: what each exercise is said to be, whatever stands in the notebook."""
 
 import copy
+import hashlib
 import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -175,7 +181,8 @@ def changed(**sources: str) -> Callable[[dict[str, NotebookNode], list[NotebookN
 @pytest.mark.parametrize(
     ("setup", "why"),
     [
-        ("import no_such_module", "an earlier cell, `import no_such_module`, stops: ModuleNotFoundError: "),
+        ("import nowhere", "an earlier cell, `import nowhere`, stops: ModuleNotFoundError: No module named 'nowhere'"),
+        (PLAIN.replace("f = g = One()", "pass"), "its check stops: AttributeError: "),
         ("import os\nos._exit(3)", "its check came to no end: the kernel died in the cell `import os`."),
         ("while True:\n    pass", "an earlier cell, `while True:`, stops: it did not end within 2 seconds."),
         (
@@ -187,12 +194,50 @@ def changed(**sources: str) -> Callable[[dict[str, NotebookNode], list[NotebookN
             "its check came to no end: it did not say that this passed.",
         ),
     ],
-    ids=["import", "death", "forever", "stubborn", "swallowed"],
+    ids=["import", "check", "death", "forever", "stubborn", "swallowed"],
 )
 def test_a_cell_before_it_that_fails(turn_in: Callable[..., dict[str, TaskResult]], setup: str, why: str) -> None:
     results = turn_in(lesson(PLAIN, "f"), changed(setup=setup), seconds=2)
     assert results["f"].status == "crashed"
     assert results["f"].message.startswith(why)
+    assert "`wmcourse update`" not in results["f"].message
+
+
+def test_a_cell_of_the_courses_that_fails(turn_in: Callable[..., dict[str, TaskResult]]) -> None:
+    """The lesson's text is older than the package."""
+    course = lesson("import nowhere", "f")
+    course.cells[1].id = hashlib.sha256(b"code\nimport nowhere").hexdigest()[:12]
+    message = turn_in(course, changed())["f"].message
+    assert message.endswith("It is the lesson's own: `wmcourse update` may help.")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+def test_ctrl_c(turn_in: Callable[..., dict[str, TaskResult]], tmp_path: Path) -> None:
+    mark = tmp_path / "running"
+
+    def interrupt() -> None:
+        while not mark.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    setup = f"import pathlib, time\npathlib.Path({str(mark)!r}).touch()\ntime.sleep(60)"
+    with pytest.raises(KeyboardInterrupt):
+        turn_in(lesson(PLAIN, "f"), changed(setup=setup))
+    thread.join()
+
+
+@pytest.mark.parametrize("error", [KeyError("python3"), FileNotFoundError(2, "No such file or directory")])
+def test_a_kernel_that_does_not_start(
+    turn_in: Callable[..., dict[str, TaskResult]], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def execute(self: NotebookClient, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(NotebookClient, "execute", execute)
+    with pytest.raises(LessonError, match=r"The kernel python3 does not start .*: `wmcourse doctor` says more"):
+        turn_in(lesson(PLAIN, "f"), changed())
 
 
 def test_answers_that_are_elsewhere_or_nowhere(turn_in: Callable[..., dict[str, TaskResult]]) -> None:

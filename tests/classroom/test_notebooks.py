@@ -347,9 +347,13 @@ def test_without_base_all_that_differs_is_the_learners(course: Course) -> None:
     assert course.sources() == [
         "# mine", "import torch", "### Exercise 1 · F", MINE, "ex.f.check(f)", "## Close", "a newer sentence",
     ]  # fmt: skip
-    course.base.write_text("{")
-    assert notebooks.update("03")[-1].endswith("nothing to do.")
-    assert course.base.read_bytes() == course.new.read_bytes()
+    without_ids = json.loads(course.new.read_text())
+    for cell in without_ids["cells"]:
+        del cell["id"]
+    for data in ("{", json.dumps(without_ids)):
+        course.base.write_text(data)
+        assert notebooks.update("03")[-1].endswith("nothing to do.")
+        assert course.base.read_bytes() == course.new.read_bytes()
 
 
 def test_an_update_that_was_cut_off_goes_on(course: Course) -> None:
@@ -562,7 +566,7 @@ def places() -> Iterator[Callable[[], Course]]:
         yield make
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32), rounds=st.integers(1, 3), without_base=st.booleans())
 def test_no_line_is_lost(places: Callable[[], Course], seed: int, rounds: int, without_base: bool) -> None:
     """Over some updates: every line that the learner wrote is there, ids are unique, a second update does nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
 import os
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from wmcourse.classroom.merge import mark, role, same, title, with_ids
+from wmcourse.classroom.merge import from_the_course, mark, role, same, title, with_ids
 from wmcourse.classroom.notebooks import course_copy, entry_of, my_copy, read_notebook
 from wmcourse.lessons.errors import LessonError
 
@@ -139,6 +140,8 @@ def run(notebook: NotebookNode, folder: Path, record: bool, seconds: int) -> str
             raise LessonError(f"The kernel python3 does not start ({error}): `wmcourse doctor` says more.") from error
         except RuntimeError:
             return f"the kernel died {at}"
+        except (AssertionError, asyncio.CancelledError) as error:  # what nbclient makes of Ctrl-C
+            raise KeyboardInterrupt from error
     return ""
 
 
@@ -170,7 +173,8 @@ def judged(result: TaskResult, notebook: NotebookNode, stopped: str, seconds: in
     elif answer is None and name == "NameError":
         why = f"its cell is gone, and {result.name} is nowhere: `wmcourse update` brings the cell back."
     elif earlier is not None and name == "NameError":
-        why = f"an earlier cell, {title(earlier)}, stops: {in_words(errors(earlier)[0], seconds)}"
+        hint = " It is the lesson's own: `wmcourse update` may help." if from_the_course(earlier) else ""
+        why = f"an earlier cell, {title(earlier)}, stops: {in_words(errors(earlier)[0], seconds)}{hint}"
     else:
         why = f"its check stops: {in_words(errors(check)[0], seconds)}"
     return replace(result, status="crashed", message=why)

@@ -39,7 +39,8 @@ def ask(*arguments: str) -> str:
     """What a Python of its own says: what is broken there breaks nothing here. Raises RuntimeError, its last words."""
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=120)
     if done.returncode:
-        raise RuntimeError((done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1])
+        last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+        raise RuntimeError(re.sub(r"^[\w.]+LessonError: ", "", last))
     return done.stdout.strip()
 
 
@@ -146,7 +147,7 @@ def examine() -> Iterator[Finding]:
         try:
             yield from look()
         except Exception as error:  # whatever is broken: the next look comes
-            yield "✗", f"{look.__name__}: {' '.join(str(error).split())[:300] or type(error).__name__}", advice
+            yield "✗", f"{look.__name__}: {' '.join(str(error).split())[:400] or type(error).__name__}", advice
 
 
 def main() -> int:

@@ -27,14 +27,14 @@ class Merged(NamedTuple):
     kept: list[str]  # the same where nothing must be: the learner's stands before the lesson's new one
 
 
-def mark(cell: NotebookNode) -> dict[str, str]:
-    """{"role": "exercise", "step" or "check", "name": ...}, or nothing."""
+def mark(cell: NotebookNode) -> dict[str, Any]:
+    """What build.py has noted on a cell: {"role": "exercise", "step" or "check", "name": ...}, for instance."""
     found = cell.metadata.get("wmcourse")
     return found if isinstance(found, dict) else {}
 
 
 def role(cell: NotebookNode) -> str:
-    return mark(cell).get("role", "")
+    return str(mark(cell).get("role", ""))
 
 
 def same(a: NotebookNode, b: NotebookNode) -> bool:

@@ -194,6 +194,7 @@ STANDARD_NORMAL = Exercise(
     ),
     (as_in_the_paper, from_distributions, dimension_by_dimension),
     reference=kl_standard_normal,
+    shown=as_in_the_paper,
     cases=gaussian_cases,
     expects="one number for each sample, shape (B,), in nats, never negative, in the inputs' dtype",
     checked="Values and gradients on six fresh inputs: small and large batches, a batch of one, one dimension, very narrow "
@@ -312,6 +313,7 @@ TWO_GAUSSIANS = Exercise(
     ),
     (two_from_distributions, two_with_sigmas),
     reference=kl_normal,
+    shown=two_with_sigmas,
     cases=two_gaussian_cases,
     expects="one number for each sample, shape (B,), in nats; 0 where q = p",
     checked="Values and all four gradients on five fresh inputs, a very narrow q and one p for the whole batch among them.",
@@ -818,6 +820,7 @@ FREE_BITS = Exercise(
     ),
     (bits_with_maximum, bits_with_relu),
     reference=free_bits,
+    shown=bits_with_maximum,
     cases=free_bits_cases,
     expects="one number (a tensor without axes), in nats, at least Z·floor",
     checked="Values and gradients on five fresh inputs, with dimensions below and above the floor; below it the gradient is 0.",
