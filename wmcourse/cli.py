@@ -19,6 +19,7 @@ EXAMPLES = """examples:
 
   wmcourse train                                   learn Dodge from pixels in a few minutes, into runs/Dodge-v0
   wmcourse train --budget quick --out runs/try     the same road in half a minute; the score is poor
+  wmcourse train --mine --out runs/mine            with the parts that you wrote and passed in the lessons
   wmcourse train --world CarRacing-v3 --seed 1     another world (this one needs: pip install "wmcourse[box2d]")
   wmcourse evaluate runs/Dodge-v0 --episodes 100   play with what was learned: random / ours / oracle
   wmcourse dream runs/Dodge-v0                     a GIF: reality and dream side by side
@@ -96,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=seed, default=0, metavar="N", help="of everything random (default: 0)")
     train.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto, CUDA when there is one)")
     train.add_argument("--episodes", type=positive, default=None, metavar="N", help="of the evaluation at the end")
+    train.add_argument("--mine", action="store_true", help="with your own parts, where you have them (a new --out)")
 
     evaluate = command("evaluate", "play and score: random / ours / oracle")
     evaluate.add_argument("directory", type=Path, metavar="DIR")
@@ -104,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
         "--seed", type=seed, default=10_000, metavar="N", help="of the first episode (default: 10000)"
     )
     evaluate.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    evaluate.add_argument("--mine", action="store_true", help="with your own parts, where you have them")
 
     dream = command("dream", "a GIF of reality and dream side by side")
     dream.add_argument("directory", type=Path, metavar="DIR")
@@ -120,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """Do what was asked. Imports torch where that is needed, so it is not imported for ``--help``."""
     if arguments.command in ("train", "evaluate", "dream"):
-        return run_engine(arguments)
+        return run_with_own_parts(arguments) if getattr(arguments, "mine", False) else run_engine(arguments)
     if arguments.command == "doctor":
         from wmcourse.classroom import doctor
 
@@ -147,6 +150,16 @@ def run(arguments: argparse.Namespace) -> int:
         said = notebooks.reset(arguments.lesson)
     print("\n".join(said))
     return 0
+
+
+def run_with_own_parts(arguments: argparse.Namespace) -> int:
+    """The same on the learner's functions. Raises LessonError when one of them has failed."""
+    from wmcourse.lessons.parts import use_own_parts
+
+    with use_own_parts() as parts:
+        yours = [name for name, part in parts.items() if part.status == "yours"]
+        print(f"Yours: {', '.join(yours) or 'none yet'}. All other parts are the course's.")
+        return run_engine(arguments)
 
 
 def run_engine(arguments: argparse.Namespace) -> int:

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from wmcourse import cli
+from wmcourse import cli, vae_complete_loss
 from wmcourse.engine.parts import PARTS
-from wmcourse.lessons.parts import own_parts
+from wmcourse.kl_divergence_loss import kl_standard_normal
+from wmcourse.lessons.errors import LessonError
+from wmcourse.lessons.parts import own_parts, use_own_parts
 
 HEAD = "import torch\n\n\ndef kl_standard_normal(mu, logvar):\n"
 RIGHT = HEAD + "    return 0.5 * (torch.expm1(logvar) - logvar + mu**2).sum(dim=-1)\n"
@@ -62,3 +65,40 @@ def test_a_part_whose_lesson_has_no_check_yet(folder: Path, monkeypatch: pytest.
     part = own_parts()["kl_standard_normal"]
     assert part.status == "failed"
     assert part.why == "Lesson 03, KL divergence loss, has no exercises yet: they are being written."
+
+
+def test_a_part_that_passed_is_what_the_world_model_runs_on(folder: Path) -> None:
+    counting = RIGHT.replace("    return", "    CALLS.append(len(mu))\n    return") + "\n\nCALLS = []\n"
+    (folder / "parts" / "kl_standard_normal.py").write_text(counting)
+    frames = torch.rand(3, 1, 8, 8)
+    vae = vae_complete_loss.ConvVAE((1, 8, 8), 2, 4)
+    with use_own_parts(folder) as parts:
+        mine = parts["kl_standard_normal"].function
+        assert mine is not None
+        calls = mine.__globals__["CALLS"]
+        calls.clear()  # the check's own
+        vae_complete_loss.vae_loss(vae(frames)[0], frames, *vae.encode(frames))
+        assert calls == [3]
+    vae_complete_loss.vae_loss(vae(frames)[0], frames, *vae.encode(frames))
+    assert calls == [3]  # the course's again
+
+
+def test_a_failed_part_is_named_and_not_replaced(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "parts" / "kl_standard_normal.py").write_text(RIGHT.replace(".sum(", ".mean("))
+    with pytest.raises(LessonError, match=r"kl_standard_normal: .* mean over the latent dimensions"), use_own_parts():
+        pass
+    assert cli.main(["train", "--mine", "--out", str(folder / "run")]) == 1
+    assert "mean over the latent dimensions" in capsys.readouterr().err
+    assert not (folder / "run").exists()
+
+
+def test_the_command_says_whose_parts_it_runs_on(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "parts" / "kl_standard_normal.py").write_text(RIGHT)
+    seen = []
+    monkeypatch.setattr(cli, "run_engine", lambda arguments: seen.append(vae_complete_loss.kl_standard_normal) or 0)
+    for command in (["train", "--mine"], ["evaluate", "runs/x", "--mine"], ["evaluate", "runs/x"]):
+        assert cli.main(command) == 0
+    assert [function is kl_standard_normal for function in seen] == [False, False, True]
+    assert "Yours: kl_standard_normal. All other parts are the course's." in capsys.readouterr().out

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from wmcourse.engine.parts import PARTS
+from wmcourse.engine.parts import PARTS, use_parts
 from wmcourse.lessons import progress
 from wmcourse.lessons.errors import CheckFailed, LessonError
 from wmcourse.lessons.lesson import open_lesson
@@ -41,3 +42,17 @@ def own_part(name: str, folder: Path | None) -> PartStatus:
     except SystemExit:  # in the file itself
         return PartStatus("failed", None, f"parts/{name}.py ends Python when it is loaded: take `exit()` out of it")
     return PartStatus("yours", function, f"it passes its check of lesson {part.lesson}")
+
+
+@contextmanager
+def use_own_parts(folder: Path | None = None) -> Iterator[dict[str, PartStatus]]:
+    """While the block runs, the world model uses the learner's parts, and the course's where there is none.
+
+    Raises LessonError, naming it, when a part has failed: it is neither used nor silently replaced.
+    """
+    statuses = own_parts(folder)
+    failed = [f"{name}: {part.why}" for name, part in statuses.items() if part.status == "failed"]
+    if failed:
+        raise LessonError(f"Not with these parts of yours: {'; '.join(failed)}.")
+    with use_parts({name: part.function for name, part in statuses.items() if part.function is not None}):
+        yield statuses
