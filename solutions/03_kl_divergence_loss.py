@@ -40,16 +40,16 @@ opening(pictures(frames)[2])
 # 1. derive the KL between two Gaussians from its integral, and say which term does what;
 # 2. write it in four lines for a batch of codes, and confirm it with random samples and an honest error bar;
 # 3. read a bar chart of KLs per dimension, and tell a lively code from a collapsed one;
-# 4. repair a collapse, and know why "raise β" is the wrong answer.
+# 4. repair a collapse, and know which advice makes it worse.
 #
 # | section | minutes of yours | of the machine's |
 # |---|---|---|
 # | Predict first | 5 | – |
-# | Derive | 25 | – |
-# | See it | 15 | – |
-# | Build it | 75 | – |
+# | Derive | 30 | – |
+# | See it | 10 | – |
+# | Build it | 80 | – |
 # | Measure it | 20 | 1 |
-# | Explain it | 10 | – |
+# | Explain it | 5 | – |
 # | Close | 5 | – |
 #
 # **From before** you need the ELBO of lesson 01, whose second term this is, and `z = μ + σ·ε` from lesson 02. A *nat* is a unit of
@@ -84,7 +84,8 @@ for name in ("negative", "direction", "collapse"):
 #
 # $$-\mathrm{KL}(q\,\|\,p) = \mathbb E_q\Big[\log\frac{p}{q}\Big] \;\le\; \mathbb E_q\Big[\frac{p}{q}-1\Big] = \int p\,dz - 1 = 0 .$$
 #
-# Equality needs $u = 1$ wherever q has density: q = p. (This is Gibbs' inequality.) The machine on the gap: its slope vanishes at
+# (For Gaussians q > 0 everywhere, so the last integral is over all of p.) Equality needs $u = 1$ wherever q has density: q = p. This is
+# Gibbs' inequality. The machine on the gap: its slope vanishes at
 # 1 alone, where it is 0, and its second derivative is positive everywhere.
 
 # %%
@@ -142,15 +143,16 @@ steps.spread.check(spread)
 
 # %%
 kl_two = sp.log(sigma_p / sigma_q) + (sigma_q**2 + (mu_q - mu_p) ** 2) / (2 * sigma_p**2) - sp.Rational(1, 2)
-integrand = log_normal(z, mu_q, sigma_q) - log_normal(z, mu_p, sigma_p)
-proved(expectation(sp.expand(integrand), mu_q, sigma_q), kl_two)
+surprise = log_normal(z, mu_q, sigma_q) - log_normal(z, mu_p, sigma_p)
+proved(expectation(surprise, mu_q, sigma_q), kl_two)
 
 # %% [markdown]
 # ### Step · Against the standard normal
 #
 # ●○○ · 5 minutes · `steps.kl_prior.hint()`
 #
-# The VAE's prior is $\mathcal N(0, 1)$ in each dimension. What is left of the formula? Write it with `mu` and `sigma`.
+# The VAE's prior is $\mathcal N(0, 1)$ in each dimension. What is left of the formula? From here on μ and σ are q's: write it with `mu`
+# and `sigma`.
 
 # %% step="kl_prior"
 kl_prior = ...  # in mu, sigma
@@ -166,7 +168,7 @@ steps.kl_prior.check(kl_prior)
 #
 # ●●○ · 5 minutes · `steps.kl_by_logvar.hint()`
 #
-# A network cannot output a σ > 0 safely, so ours puts out `logvar` = log σ². What is $\partial\,\mathrm{KL}/\partial \log\sigma^2$? Write it
+# A linear layer puts out any real number, and σ must be positive. So our encoder puts out `logvar` = log σ². What is $\partial\,\mathrm{KL}/\partial \log\sigma^2$? Write it
 # with `logvar`.
 
 # %% step="kl_by_logvar"
@@ -216,7 +218,8 @@ bowl()
 # ## Build it
 #
 # Six functions. Each is followed by its check, which runs it on fresh random inputs. A check that fails says what came out and
-# what kind of thing should have; if your answer is a mistake that it knows, it tells you its name. ★ marks a part of your world model.
+# what kind of thing should have; if your answer is a mistake that it knows, it tells you its name. Gradients must flow through each of
+# them. ★ marks a part of your world model: when it passes, its text is kept in your folder.
 
 # %% [markdown]
 # ### Exercise 1 · What a code costs ★
@@ -244,8 +247,8 @@ ex.kl_standard_normal.check(kl_standard_normal)
 # ●●○ · 10 minutes · `ex.kl_normal.hint()`
 #
 # The general formula, from log-variances again, summed over the last axis. `mu_p` and `logvar_p` may be `(B, Z)`, or `(Z,)` for one p that
-# all samples share. (The course's own functions write `torch.expm1(d) - d` for exp(d) − 1 − d: near d = 0 it keeps digits that `exp(d) - 1` has
-# rounded away. Yours need not.)
+# all samples share. (With d = log(σ_q²/σ_p²), the course's own function writes `torch.expm1(d) - d` for exp(d) − 1 − d: near d = 0 it
+# keeps digits that `exp(d) - 1` has rounded away. Yours need not.)
 
 # %% exercise="kl_normal"
 def kl_normal(
@@ -267,8 +270,8 @@ ex.kl_normal.check(kl_normal)
 # ●●○ · 15 minutes · `ex.kl_monte_carlo.hint()`
 #
 # No closed form? Then estimate. `epsilon` holds standard normal noise, `(S, B, Z)`: S samples for each of B frames. Make z from q with
-# it, average log q(z) − log p(z) over the samples, with p = N(0, I), and return *two* tensors `(B,)`: the estimate and its standard error.
-# An estimate without its error is half a number.
+# it, average log q(z) − log p(z) over the samples, with p = N(0, I), and return *two* tensors `(B,)`: the estimate and its standard error, the
+# sample standard deviation (torch's default, with S − 1) over √S. An estimate without its error is half a number.
 
 # %% exercise="kl_monte_carlo"
 def kl_monte_carlo(
@@ -293,7 +296,8 @@ ex.kl_monte_carlo.check(kl_monte_carlo)
 # ●●○ · 10 minutes · `ex.kl_categorical.hint()`
 #
 # The same divergence for categories (the mixture weights of lesson 07 are such): from `logits_q` and `logits_p`, both `(B, K)`, the sum over
-# categories of q·(log q − log p). It must stay finite even when q is very sure.
+# categories of q·(log q − log p). It must stay finite, and right, even when q
+# or p is very sure.
 
 # %% exercise="kl_categorical"
 def kl_categorical(logits_q: torch.Tensor, logits_p: torch.Tensor) -> torch.Tensor:
@@ -316,7 +320,8 @@ ex.kl_categorical.check(kl_categorical)
 #
 # $$\mathrm{KL} = \tfrac12\Big[\operatorname{tr}(\Sigma_p^{-1}\Sigma_q) + (\mu_q-\mu_p)^\top\Sigma_p^{-1}(\mu_q-\mu_p) - D + \log\det\Sigma_p - \log\det\Sigma_q\Big].$$
 #
-# Inverses are slow and determinants underflow. Take Cholesky roots, $\Sigma = LL^\top$ with L lower triangular, and use only them.
+# Inverses are slow and determinants underflow. Take Cholesky roots, $\Sigma = LL^\top$ with L lower triangular, and use only them. (You
+# may leave this one for later: our VAE has diagonal covariances. But you will meet it wherever dimensions are correlated.)
 
 # %% exercise="kl_full"
 def kl_full(
@@ -362,14 +367,18 @@ ex.free_bits.check(free_bits)
 #
 # **Dice against the formula.** One Gaussian in 8 dimensions, and its KL to the prior, estimated with 10 to 100,000 samples. The error
 # shrinks with the *root* of the samples: one more digit costs a hundred times as many. And is the error bar honest? Two standard
-# errors to either side should hold the exact value in about 95 of 100 estimates: the last line asks a thousand of them.
+# errors to either side should hold the exact value in about 95 of 100 estimates: the last line asks a thousand of them. The first line
+# answers the opening picture.
 
 # %%
 kl = lesson.yours("kl_standard_normal")
 estimate = lesson.yours("kl_monte_carlo")
 floor_kl = lesson.yours("free_bits")
 
-generator = torch.Generator().manual_seed(3)
+opened = kl(torch.tensor([[1.2]]), torch.tensor([[2 * math.log(0.35)]]))
+print(f"the code in the opening picture costs {opened.item():.2f} nats")
+
+generator = torch.Generator().manual_seed(0)
 mu_one = torch.randn(1, 8, generator=generator, dtype=torch.float64)
 logvar_one = torch.randn(1, 8, generator=generator, dtype=torch.float64) - 1
 closed = float(kl(mu_one, logvar_one))
@@ -392,33 +401,38 @@ assert 0.92 < held < 0.98
 samples_picture(sizes, estimates, errors, closed)
 
 # %% [markdown]
-# **A code that lives, and one that dies.** A small VAE on Dodge's frames (you will build it in lesson 05), with 8 latent dimensions and your KL as the
-# price: loss = reconstruction + β·KL. First with β = 1, then with β = 30. Each bar is the mean KL of one dimension over frames that were held out. Watch the bars.
+# **A code that lives.** A small VAE on Dodge's frames (you will build it in lesson 05), with 8 latent dimensions and your KL as the price:
+# loss = reconstruction + β·KL. Each bar is the mean KL of one dimension over frames that were held out. Below the dotted line, at 0.1
+# nats, we call a dimension *dead*. An untrained encoder is dead in all of them; with β = 1 they come alive.
+#
+# **And how it dies.** Then the same network goes on with β = 30. Watch the bars.
 
 # %% tags=["nbval-ignore-output"]
 with CodePlot("β = 1") as plot:
-    _, lively = train("β = 1", frames, lambda mu, logvar, step: kl(mu, logvar).mean(), show=plot.show)
+    vae, lively = train("β = 1", frames, lambda mu, logvar, step: kl(mu, logvar).mean(), show=plot.show)
 
-with CodePlot("β = 30") as plot:
-    vae, collapsed = train("β = 30", frames, lambda mu, logvar, step: 30 * kl(mu, logvar).mean(), show=plot.show)
+with CodePlot("then β = 30") as plot:
+    price = lambda mu, logvar, step: 30 * kl(mu, logvar).mean()  # noqa: E731
+    dead_vae, collapsed = train("then β = 30", frames, price, steps=150, vae=vae, show=plot.show)
 
 # %% [markdown]
-# At β = 30 all dimensions are dead: this is *posterior collapse*. The posterior q(z|x) is the prior, whatever x. The decoder gets pure noise
-# and draws the average frame; and once it ignores z, saying something in z brings no gain, only cost. What do people suggest? One
-# suggestion is everywhere, and wrong: "the KL has collapsed, so give it more weight: raise β". Try it, on this very network:
+# This is *posterior collapse*. The posterior q(z|x) is the prior, whatever x. The decoder gets pure noise and draws the average frame;
+# and once it ignores z, saying something in z brings no gain, only cost. What do people suggest? One suggestion is everywhere, and wrong:
+# "the KL has collapsed, so give it more weight: raise β". Try it, on this very network:
 
 # %% tags=["nbval-ignore-output"]
 with CodePlot("then β = 100") as plot:
-    more = lambda mu, logvar, step: 100 * kl(mu, logvar).mean()  # noqa: E731
-    _, raised = train("then β = 100", frames, more, steps=90, vae=vae, show=plot.show)
+    price = lambda mu, logvar, step: 100 * kl(mu, logvar).mean()  # noqa: E731
+    _, raised = train("then β = 100", frames, price, steps=90, vae=dead_vae, show=plot.show)
 
 # %% [markdown]
 # Nothing moves, and nothing can: the KL is what *pulls to the prior*, and more of it pulls harder. Now two repairs. Lower β to 1, again
-# on the same dead network; and, from the start, β = 30 with 1 nat free in each dimension.
+# on the dead network. And, for a network that begins anew with β = 30, where nothing would ever come alive: 1 nat free in each dimension.
 
 # %% tags=["nbval-ignore-output"]
-with CodePlot("then β = 1") as plot:
-    _, lowered = train("then β = 1", frames, lambda mu, logvar, step: kl(mu, logvar).mean(), vae=vae, show=plot.show)
+with CodePlot("then β = 1 again") as plot:
+    price = lambda mu, logvar, step: kl(mu, logvar).mean()  # noqa: E731
+    _, lowered = train("then β = 1 again", frames, price, steps=150, vae=dead_vae, show=plot.show)
 
 
 def per_dimension(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
@@ -426,23 +440,24 @@ def per_dimension(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
     return kl(mu.reshape(-1, 1), logvar.reshape(-1, 1)).reshape(mu.shape)
 
 
-with CodePlot("β = 30, free bits") as plot:
-    free = lambda mu, logvar, step: 30 * floor_kl(per_dimension(mu, logvar), 1.0)  # noqa: E731
-    _, floored = train("β = 30, free bits", frames, free, show=plot.show)
+with CodePlot("β = 30 with free bits") as plot:
+    price = lambda mu, logvar, step: 30 * floor_kl(per_dimension(mu, logvar), 1.0)  # noqa: E731
+    _, floored = train("β = 30 with free bits", frames, price, show=plot.show)
 
 # %% [markdown]
-# Side by side. Choose a training and move through its steps: *when* do the dimensions die, and how long does the repair take? (The repaired
-# network has trained twice as long as the first, hence its sharper pictures.) Note what free bits does *not* do: it does not push a
-# dimension up to the floor. Below the floor the KL term is silent, and it is the reconstruction that finds a use for the dimension.
+# Side by side. Choose a training and move through its steps: how many steps does dying take, and how many coming back? (What came back has
+# trained longest, hence its sharper pictures.) Note what free bits does *not* do: it does not push a dimension up to the floor. Below
+# the floor the KL term is silent, and it is the reconstruction that finds a use for the dimension. At 1 nat begins a wall of slope
+# 30, and the dimensions settle below it.
 
 # %% tags=["nbval-ignore-output"]
-runs = {"β = 1": lively, "β = 30": collapsed, "then β = 100": raised, "then β = 1": lowered, "free bits": floored}
+runs = {"β = 1": lively, "then 30": collapsed, "then 100": raised, "back to 1": lowered, "free bits": floored}
 display(code_bars(runs), reconstructions(pictures(frames), runs))
 
 # %%
 dead = {name: int((run.kl[-1] < 0.1).sum()) for name, run in runs.items()}
 print(f"dead dimensions of 8: {dead}")
-assert dead == {"β = 1": 0, "β = 30": 8, "then β = 100": 8, "then β = 1": 0, "free bits": 0}
+assert dead == {"β = 1": 0, "then 30": 8, "then 100": 8, "back to 1": 0, "free bits": 0}
 lesson.questions["collapse"].reveal()
 
 # %% [markdown]
@@ -470,8 +485,9 @@ lesson.card()
 # **Where this lives.** `wmcourse/kl_divergence_loss.py`; `kl_standard_normal` is now a part of your world model (`wmcourse parts` shows
 # which are yours). Next is lesson 04, the other half of the loss: what a reconstruction costs.
 #
-# **Try next.** One hyper-parameter: the floor. With 0.25 and with 4 nats, what do the bars do, and what the pictures? One extension: the
-# *aggregate* posterior. Average q(z|x) over all frames: is that the prior, even though no single q(z|x) is?
+# **Try next.** One hyper-parameter: the floor. With 0.25 nats in place of 1, what do the bars do, and what the pictures? One extension: the
+# *aggregate* posterior. Average q(z|x) over all frames (`vae.encode(frames)` gives their μ and log σ²): is that the prior, even though no
+# single q(z|x) is?
 #
 # **You can now read** Kullback & Leibler (1951), *On Information and Sufficiency*, eqs. 2.1–2.6; Kingma & Welling (2014),
 # [*Auto-Encoding Variational Bayes*](https://arxiv.org/abs/1312.6114), App. B; Kingma et al. (2016),

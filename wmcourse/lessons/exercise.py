@@ -11,11 +11,14 @@ mistake on all the same inputs. Inputs are drawn anew for each check, so nothing
 
 from __future__ import annotations
 
+import functools
 import inspect
+import re
 import textwrap
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 LEVELS = {1: "●○○", 2: "●●○", 3: "●●●"}
 Draw = Callable[[np.random.Generator], Iterable[Case]]
+Ask = Callable[..., Outcome]  # ask(case): what the answer returns; ask(case, around): what around(answer, *inputs) does
 
 
 class Mistake(NamedTuple):
@@ -109,14 +113,21 @@ class Exercise(Task):
     expects: str = field(kw_only=True)
     checked: str = field(kw_only=True)  # for the learner who passes: what was looked at
     part: bool = field(default=False, kw_only=True)  # of the final world model
+    shown: Answer | None = field(default=None, kw_only=True)  # by solution(), where the reference calls helpers
     # Mutants of the reference that are right answers: name of the mutant -> why it is one.
     equivalent: Mapping[str, str] = field(default_factory=dict, kw_only=True)
-    tolerance: float = field(default=1.0, kw_only=True)  # times the usual one: 1e-4 in float32, 1e-8 in float64
+    tolerance: float = field(default=1.0, kw_only=True)  # times the usual one: 1e-4 in float32, 1e-6 in float64
     numpy: bool = field(default=False, kw_only=True)  # the answer takes arrays, not tensors
+    # For answers that draw noise of their own: in place of comparing numbers, ``properties(ask, rng)`` complains about
+    # what must hold in whatever order it is drawn, or returns "". A complaint may begin with a known mistake's name.
+    properties: Callable[[Ask, np.random.Generator], str] | None = field(default=None, kw_only=True)
 
     def solution(self) -> Note:
-        """The course's own answer, as text."""
-        return Note(f"```python\n{textwrap.dedent(inspect.getsource(self.reference))}```")
+        """A right answer, as text that runs in the learner's cell."""
+        shown = self.shown or self.reference
+        source = textwrap.dedent(inspect.getsource(shown)).replace(f"def {shown.__name__}(", f"def {self.name}(", 1)
+        source = re.sub(r"(?<![.\w])Tensor\b", "torch.Tensor", source)  # as notebooks import it
+        return Note(f"```python\n{source}```")
 
     def check(self, answer: Answer, seed: int | None = None) -> Note:
         """Judge an answer on fresh inputs (those of ``seed``, when it is given).
@@ -136,41 +147,74 @@ class Exercise(Task):
         if not callable(answer):
             raise WrongAnswer(f"✗ {self.name}: the check takes your function itself, not {type(answer).__name__}.")
         cases = list(self.cases(np.random.default_rng(seed)))
+        self.takes(answer, list(cases[0].inputs))
+        wanted = [judge.ask(self.reference, case, numpy=self.numpy) for case in cases]
         outcomes: list[Outcome] = []
         started = time.monotonic()
         for case in cases:
             left = judge.SECONDS - (time.monotonic() - started)
             outcome = judge.ask(answer, case, left, self.numpy)
             if outcome.error is not None:
-                self.stopped(answer, case, outcome)
+                self.stopped(case, outcome)
             outcomes.append(outcome)
-        wanted = [judge.ask(self.reference, case, numpy=self.numpy) for case in cases]
         for case, got, right in zip(cases, outcomes, wanted, strict=True):
-            complaint = self.compare(got, right)
+            complaint = self.compare(level(got, right) if self.properties else got, right)
             if complaint:
                 evidence = self.evidence(case, got, right, complaint)
                 for mistake in self.known:
                     if self.matches(mistake.answer, cases, outcomes, wanted):
                         raise self.fail_as_mistake(mistake, evidence)
                 raise WrongAnswer(f"✗ {self.name}: not yet.\n\n{evidence}")
+        self.hold(answer, seed, cases, outcomes, wanted)
 
-    def stopped(self, answer: Answer, case: Case, outcome: Outcome) -> None:
+    def hold(
+        self, answer: Answer, seed: int | None, cases: list[Case], got: list[Outcome], right: list[Outcome]
+    ) -> None:
+        """Raise WrongAnswer where ``properties`` complain."""
+
+        def ask(case: Case, around: Answer | None = None) -> Outcome:
+            outcome = judge.ask(functools.partial(around, answer) if around else answer, case, numpy=self.numpy)
+            if outcome.error is not None:
+                self.stopped(case, outcome)
+            return outcome
+
+        complaint = self.properties(ask, np.random.default_rng(seed)) if self.properties else ""
+        if complaint:
+            evidence = f"  what      {complaint}\n  expected  {self.expects}\n\nStuck? {self.call}.hint()"
+            for mistake in self.known:
+                if complaint.startswith(mistake.name) or self.matches(mistake.answer, cases, got, right):
+                    raise self.fail_as_mistake(mistake, evidence)
+            raise WrongAnswer(f"✗ {self.name}: not yet.\n\n{evidence}")
+
+    def takes(self, answer: Answer, names: list[str]) -> None:
+        """Raise WrongAnswer for a function that cannot be called with these inputs, in words of its own."""
+        try:
+            signature = inspect.signature(answer)
+        except (TypeError, ValueError):  # one of those in C that do not tell
+            return
+        try:
+            signature.bind(*names)
+        except TypeError as error:
+            raise WrongAnswer(
+                f"✗ {self.name}: it is called with ({', '.join(names)}), in this order. Yours takes others: {error}."
+            ) from None
+
+    def stopped(self, case: Case, outcome: Outcome) -> None:
         """Raise what fits an answer that did not come back."""
         error = outcome.error
-        if isinstance(error, NotImplementedError):
+        assert error is not None
+        if judge.unfinished(error):
             raise NotAttempted(
                 f"○ {self.name}: not attempted yet: `raise NotImplementedError` is still in it. "
                 f"Stuck? {self.call}.hint()"
             )
-        place = judge.where(answer, error.__traceback__ if error else None)
         printed = f"\n\n  printed   {outcome.printed.strip()}" if outcome.printed.strip() else ""
         if isinstance(error, judge.OutOfTime):
             what = f"it did not come back within {judge.SECONDS:g} seconds. Is there a loop that never ends?"
         else:
-            what = f"your code stopped with {type(error).__name__}: {error}"
+            what = f"your code stopped with {judge.short(''.join(traceback.format_exception_only(error)))}"
         raise AnswerCrashed(
-            f"! {self.name}: {what}\n\n  where     {place or 'outside of your function'}\n"
-            f"  inputs    {describe(case)}{printed}"
+            f"! {self.name}: {what}\n\n  where     {judge.where(error)}\n  inputs    {describe(case)}{printed}"
         )
 
     def compare(self, got: Outcome, right: Outcome) -> str:
@@ -196,7 +240,8 @@ class Exercise(Task):
             a_gradient = got.gradients.get(name)
             if b_gradient is None or not np.any(b_gradient):
                 if a_gradient is not None and self.differ(a_gradient, np.zeros_like(a_gradient)):
-                    return f"the values are right, but a gradient reaches `{name}` that should be zero."
+                    what = "is not zero, and should be" if np.isfinite(a_gradient).all() else "is NaN or infinite"
+                    return f"the values are right, but the gradient by `{name}` {what}."
             elif a_gradient is None:
                 return f"the values are right, but no gradient reaches `{name}`: something cuts it off."
             elif complaint := self.differ(a_gradient, b_gradient):
@@ -211,7 +256,7 @@ class Exercise(Task):
         a64, b64 = a.astype(np.float64), b.astype(np.float64)
         if not np.isfinite(a64[np.isfinite(b64)]).all():
             return "NaN or infinity comes out, where the right value is finite."
-        close = (1e-4, 1e-5) if single else (1e-8, 1e-9)
+        close = (1e-4, 1e-5) if single else (1e-6, 1e-8)  # a float32 number on the way is no mistake
         close = (close[0] * self.tolerance, close[1] * self.tolerance)
         if np.allclose(a64, b64, *close, equal_nan=True):
             return ""
@@ -237,6 +282,18 @@ class Exercise(Task):
         return "\n".join(lines) + f"\n\nStuck? {self.call}.hint()"
 
 
+def level(got: Outcome, right: Outcome) -> Outcome:
+    """``got`` with the right one's numbers wherever shape and type agree and all are finite: only the form is left."""
+
+    def one(a: Any, b: Any) -> Any:
+        there = a is not None and b is not None
+        return b if there and (a.shape, a.dtype) == (b.shape, b.dtype) and np.isfinite(a).all() else a
+
+    values = [one(a, b) for a, b in zip(got.values, right.values, strict=False)] + got.values[len(right.values) :]
+    gradients = {name: one(value, right.gradients.get(name)) for name, value in got.gradients.items()}
+    return replace(got, values=values, gradients=gradients)
+
+
 def agree(a: Outcome, b: Outcome, exercise: Exercise) -> bool:
     """Whether two outcomes are the same, mistakes included."""
     if a.complaint != b.complaint or a.mutated != b.mutated or len(a.values) != len(b.values):
@@ -256,18 +313,19 @@ def agree(a: Outcome, b: Outcome, exercise: Exercise) -> bool:
 
 def relation(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
     """A simple relation between wrong values and right ones, where there is one."""
-    fine = np.isfinite(a) & np.isfinite(b)
+    fine = np.isfinite(a) & np.isfinite(b) & (np.abs(a) < 1e100)
     a, b = a[fine], b[fine]
     if len(a) < 2:
         return ""
     big = np.abs(b) > 1e-6
     if big.sum() > 1:
         ratio = a[big] / b[big]
-        if np.ptp(ratio) < 1e-3 * abs(ratio.mean()) and abs(ratio.mean()) > 1e-6:
+        if np.ptp(ratio) < 1e-3 * abs(ratio.mean()) and abs(ratio.mean()) > 1e-6 and abs(ratio.mean() - 1) > 1e-3:
             return f" Yours are {ratio.mean():.4g} times what they should be, everywhere."
     if np.ptp(a - b) < 1e-4 * max(1.0, float(np.abs(a - b).mean())):
         return f" Yours are off by {np.mean(a - b):+.4g}, everywhere."
-    return f" {np.mean(~np.isclose(a, b, 1e-3, 1e-5)):.0%} of them are wrong."
+    wrong = np.mean(~np.isclose(a, b, 1e-3, 1e-5))
+    return f" {wrong:.0%} of them are wrong." if wrong else f" By {np.abs(a - b).max():.1g} at most: rounding?"
 
 
 def describe(case: Case) -> str:
@@ -277,7 +335,7 @@ def describe(case: Case) -> str:
         if isinstance(value, np.ndarray):
             parts.append(f"{name} {value.shape} {value.dtype}" + (f" = {show(value)}" if value.size <= 4 else ""))
         else:
-            parts.append(f"{name} = {value!r}" if not callable(value) else f"{name} (a function)")
+            parts.append(f"{name} = {judge.short(repr(value), 80)}" if not callable(value) else f"{name} (a function)")
     return f"{case.about}: " + ", ".join(parts)
 
 

@@ -8,17 +8,21 @@ asking could happen in another process.
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import io
-import linecache
 import signal
 import sys
+import sysconfig
+import textwrap
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+import types
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import TracebackType
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +31,9 @@ from numpy.typing import NDArray
 
 SECONDS = 5.0  # for all calls of a check together; the course's own answers need a hundredth
 PRINTED = 800  # characters of what an answer prints that are kept
+MOST = 10**7  # numbers in what is returned: more are not copied
+LIBRARIES = (str(Path(__file__).parents[1]), sysconfig.get_path("stdlib"), "<frozen", "<__array")
+PACKAGES = ("site-packages", "dist-packages")
 
 Answer = Callable[..., Any]
 
@@ -68,12 +75,24 @@ def ask(answer: Answer, case: Case, seconds: float = SECONDS, numpy: bool = Fals
     for name, before in convert(case.inputs, numpy).items():
         if not same(before, inputs[name]):
             outcome.mutated.append(name)
-    flat = list(result) if isinstance(result, (tuple, list)) else [result]
+    flat = leaves(result)
+    if len(flat) == 1 and flat[0] is not result:
+        outcome.complaint = f"it returns a {type(result).__name__} with one thing in it. Is there a comma too many?"
+    elif len(flat) > 100:
+        outcome.complaint = f"it returns {len(flat)} things. Make one tensor of them."
     for leaf in flat:
         outcome.complaint = outcome.complaint or take(leaf, outcome)
-    if case.gradients and not outcome.complaint:
+    if case.gradients and not (outcome.complaint or outcome.mutated):
         differentiate(answer, case, outcome, deadline)
     return outcome
+
+
+def leaves(result: Any) -> list[Any]:
+    """What was returned, one by one."""
+    for plain in (tuple, list):
+        if issubclass(type(result), plain):
+            return list(plain.__iter__(result))  # a named tuple, too, but by nobody's own way to go through it
+    return [result]
 
 
 def convert(inputs: dict[str, Any], numpy: bool) -> dict[str, Any]:
@@ -82,7 +101,7 @@ def convert(inputs: dict[str, Any], numpy: bool) -> dict[str, Any]:
     def one(value: Any) -> Any:
         if isinstance(value, np.ndarray):
             return value.copy() if numpy else torch.from_numpy(value.copy())
-        return value
+        return copy.deepcopy(value)  # a list or a generator may be changed, too
 
     return {name: one(value) for name, value in inputs.items()}
 
@@ -97,18 +116,29 @@ def take(leaf: Any, outcome: Outcome) -> str:
     """Copy one returned thing into ``outcome``; returns a complaint, or "" for an array, tensor or number."""
     kind = type(leaf)  # exact: a subclass could lie about its numbers
     if kind in (torch.Tensor, torch.nn.Parameter):
-        outcome.values.append(np.array(leaf.detach().cpu().numpy(), copy=True))
-        outcome.kinds.append("tensor")
-    elif kind is np.ndarray and leaf.dtype.kind in "biuf":
-        outcome.values.append(leaf.copy())
-        outcome.kinds.append("array")
+        name = "tensor"
+        try:
+            value = leaf.detach().cpu().numpy()
+        except (TypeError, RuntimeError):  # bfloat16, sparse, without data
+            return f"it returns a tensor that is no plain array of numbers: {leaf.dtype}, {leaf.layout}, {leaf.device}."
+    elif kind is np.ndarray:
+        name, value = "array", leaf
     elif kind in (int, float, bool) or (issubclass(kind, np.generic) and kind.__module__ == "numpy"):
-        outcome.values.append(np.asarray(leaf))
-        outcome.kinds.append("number")
+        name, value = "number", np.asarray(leaf)
     elif leaf is None:
         return "it returns None. Is there a `return`, with what you computed?"
     else:
-        return f"it returns {kind.__name__}, which is neither a tensor, an array nor a number."
+        if kind in (types.GeneratorType, types.CoroutineType):
+            leaf.close()
+        write = {"generator": " Write `return`, not `yield`.", "coroutine": " Write `def`, not `async def`."}
+        more = write.get(kind.__name__, "")
+        return f"it returns {kind.__name__}, which is neither a tensor, an array nor a number.{more}"
+    if value.dtype.kind not in "biuf":  # complex, text, Python's own whole numbers when they are endless
+        return f"it returns {value.dtype}, where plain numbers should come."
+    if value.size > MOST:
+        return f"it returns {value.size} numbers, far too many."
+    outcome.values.append(np.array(value, copy=True))
+    outcome.kinds.append(name)
     return ""
 
 
@@ -121,33 +151,36 @@ def differentiate(answer: Answer, case: Case, outcome: Outcome, deadline: float)
     def weighted() -> None:
         result = answer(*inputs.values())
         total, rng = torch.zeros((), dtype=torch.float64), np.random.default_rng(7)
-        for leaf in result if isinstance(result, (tuple, list)) else (result,):
+        for leaf in leaves(result):
             if isinstance(leaf, torch.Tensor) and leaf.is_floating_point():
                 weights = torch.from_numpy(np.asarray(rng.uniform(0.5, 1.5, tuple(leaf.shape))))
                 total = total + (leaf.double() * weights).sum()
         if total.requires_grad:
             total.backward()
 
-    call(lambda: weighted(), {}, outcome, deadline)
+    call(weighted, {}, outcome, deadline)
     for name in case.gradients:
         gradient = inputs[name].grad
         outcome.gradients[name] = None if gradient is None else gradient.numpy().copy()
 
 
 def call(answer: Answer, inputs: dict[str, Any], outcome: Outcome, deadline: float) -> Any:
-    """Run learner's code: bounded in time and print-out, with seeded chance, errors caught."""
+    """Run learner's code: bounded in time and print-out, with seeded chance, errors caught, and settings put back."""
     printed = Bounded()
-    numpy_state = np.random.get_state()  # noqa: NPY002 (a learner may use the global generator)
+    numpy_state, dtype = np.random.get_state(), torch.get_default_dtype()  # noqa: NPY002 (a learner may use this one)
     try:
         with (
             torch.random.fork_rng(devices=[]),
+            torch.enable_grad(),
+            np.errstate(),
+            warnings.catch_warnings(),
             contextlib.redirect_stdout(printed),
             contextlib.redirect_stderr(printed),
         ):
+            torch.set_default_dtype(torch.float32)
             torch.manual_seed(0)
             np.random.seed(0)  # noqa: NPY002
-            with within(max(deadline - time.monotonic(), 0.01)):
-                return answer(*inputs.values())
+            return limited(lambda: answer(*inputs.values()), max(deadline - time.monotonic(), 0.01))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, too: an answer must not end the kernel
@@ -155,6 +188,7 @@ def call(answer: Answer, inputs: dict[str, Any], outcome: Outcome, deadline: flo
         return None
     finally:
         np.random.set_state(numpy_state)  # noqa: NPY002
+        torch.set_default_dtype(dtype)
         outcome.printed = outcome.printed or printed.getvalue()
 
 
@@ -168,48 +202,79 @@ class Bounded(io.StringIO):
         return len(text)
 
 
-@contextlib.contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Raise OutOfTime in the block when it takes longer; again and again, should it be swallowed."""
-    if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGALRM"):
+def limited(work: Callable[[], Any], seconds: float) -> Any:
+    """What ``work`` returns; raises OutOfTime in it when it takes longer, again and again, should it be swallowed."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        return limited_in_thread(work, seconds)
+    over, tracer = False, sys.gettrace()
 
-        def ring(*_: Any) -> None:
-            raise OutOfTime
+    def ring(_: int, frame: types.FrameType | None) -> None:
+        if over:
+            return
+        while frame and frame.f_code is not limited.__code__:  # should a bare `except:` swallow it: once more in there
+            frame.f_trace = trace
+            frame = frame.f_back
+        sys.settrace(trace)
+        raise OutOfTime
 
-        before = signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-        return
-    done, me = threading.Event(), threading.get_ident()
+    def trace(frame: types.FrameType, event: str, _: Any) -> Any:
+        if event == "exception" or over:
+            return trace
+        raise OutOfTime
 
-    def watch() -> None:  # Windows, or a thread: reaches Python code, though not a sleep
-        pause = seconds
-        while not done.wait(pause):
-            pause = 0.2
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(me), ctypes.py_object(OutOfTime))
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
     try:
-        yield
+        return work()
     finally:
-        done.set()
-        watcher.join()
+        over = True
+        sys.settrace(tracer)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
 
 
-def where(answer: Answer, trace: TracebackType | None) -> str:
+def limited_in_thread(work: Callable[[], Any], seconds: float) -> Any:
+    """The same on Windows, or in a thread of the kernel: reaches Python code, and leaves a sleep behind."""
+    came: list[Any] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            came.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    worker = threading.Thread(target=run, daemon=True)
+    worker.start()
+    worker.join(seconds)
+    for _ in range(10):
+        if worker.is_alive():
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker.ident or 0), ctypes.py_object(OutOfTime))
+            worker.join(0.1)
+    if not came:
+        raise failed[0] if failed else OutOfTime
+    return came[0]
+
+
+def learners(step: traceback.FrameSummary) -> bool:
+    """Whether a step of a traceback is in the learner's own code, in whichever cell, and not in a library's."""
+    return not step.filename.startswith(LIBRARIES) and not any(name in step.filename for name in PACKAGES)
+
+
+def unfinished(error: BaseException) -> bool:
+    """Whether this is the stub's bare `raise NotImplementedError`: torch has its own, for what it cannot do."""
+    steps = traceback.extract_tb(error.__traceback__)
+    return type(error) is NotImplementedError and not error.args and learners(steps[-1])
+
+
+def where(error: BaseException) -> str:
     """The line of the learner's own code in which an error came up: 'line 3: `return mu * s`'."""
-    code = getattr(answer, "__code__", None)
-    steps = traceback.extract_tb(trace)
-    ours = __file__
-    mine = [s for s in steps if code is not None and s.filename == code.co_filename] or [
-        s for s in steps if s.filename != ours and not s.filename.startswith(sys.prefix)
-    ]
+    mine = [step for step in traceback.extract_tb(error.__traceback__) if learners(step)]
     if not mine:
-        return ""
-    text = (mine[-1].line or linecache.getline(mine[-1].filename, mine[-1].lineno or 0)).strip()
-    return f"line {mine[-1].lineno}: `{text}`"
+        return "outside of your function"
+    return f"line {mine[-1].lineno}" + (f": `{short(mine[-1].line, 120)}`" if mine[-1].line else "")
+
+
+def short(text: str, most: int = 300) -> str:
+    """In one line, and no longer than that."""
+    return textwrap.shorten(text, most, placeholder=" …")

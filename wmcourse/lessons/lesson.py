@@ -103,18 +103,18 @@ class Lesson:
         folder = progress.home(make=True)
         if folder is not None:
             kept = progress.Progress(folder)
-            remark = kept.trouble or kept.note(f"{self.entry.number}/{task.name}")
+            remark = kept.note(f"{self.entry.number}/{task.name}") or kept.trouble
             if isinstance(task, Exercise) and task.part:
-                remark = progress.keep_part(task.name, self.entry.number, answer, folder) or remark
+                remark = progress.keep_part(task.name, self.entry.number, answer, folder, task.judge) or remark
         self.refresh()
         return remark
 
     def yours(self, name: str) -> Callable[..., Any]:
         """Your function when it has passed its check (now or earlier), the course's otherwise; says which."""
         exercise = self.exercises[name]
-        mine = self.answers.get(name) or (progress.load_part(name) if exercise.part else None)
-        print(f"{name}: {'yours' if mine else 'the course’s, until yours passes'}")
-        return mine or exercise.reference
+        mine = self.answers[name] if name in self.answers else progress.load_part(name) if exercise.part else None
+        print(f"{name}: {'yours' if mine is not None else 'the course’s, until yours passes'}")
+        return exercise.reference if mine is None else mine
 
     def card(self) -> Note:
         """The formula card: the lesson's results, typeset from the expressions that its steps are compared with."""
@@ -129,10 +129,6 @@ class Lesson:
     def refresh(self) -> None:
         for panel in self.panels:
             panel.value = panel_html(self)
-
-    def done(self, name: str) -> bool:
-        key = f"{self.entry.number}/{name}"
-        return name in self.answers or key in progress.Progress().passed
 
 
 class Panel(widgets.HTML):

@@ -11,13 +11,13 @@ my/                          made by `wmcourse start` (and `make lab`); git does
 from __future__ import annotations
 
 import ast
-import builtins
 import contextlib
 import datetime
 import inspect
 import json
 import math
 import os
+import symtable
 import sys
 import textwrap
 import types
@@ -25,9 +25,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from wmcourse.engine.errors import RunError
 from wmcourse.engine.files import write_atomically
-from wmcourse.lessons.errors import LessonError
+from wmcourse.lessons.errors import CheckFailed, LessonError
 
 MARK = ".course"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -39,7 +41,7 @@ def home(make: bool = False) -> Path | None:
     """
     told = os.environ.get("WMCOURSE_HOME")
     if told:
-        return Path(told)
+        return Path(told).expanduser()
     here = Path.cwd().resolve()
     for folder in (here, *here.parents):
         if (folder / MARK).is_dir():
@@ -61,23 +63,21 @@ class Progress:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder if folder is not None else home()
         self.trouble = ""
+        self.read()
+
+    def read(self) -> None:
         self.data: dict[str, Any] = {"passed": {}, "pace": "two weeks"}
         if self.folder is None:
             return
         path = self.folder / "progress.json"
         try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return
-        except (OSError, UnicodeDecodeError) as error:
-            self.set_aside(path, str(error))
-            return
-        try:
-            data = json.loads(text)
+            data = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
             if not (isinstance(data, dict) and isinstance(data.get("passed"), dict)):
                 raise ValueError("it has no list of what was passed")
             self.data |= data
-        except ValueError as error:
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, RecursionError) as error:  # not to be decoded is a ValueError
             self.set_aside(path, str(error))
 
     def set_aside(self, path: Path, why: str) -> None:
@@ -95,6 +95,7 @@ class Progress:
 
     def note(self, key: str) -> str:
         """Remember that something was passed; returns a sentence when that could not be kept, else ""."""
+        self.read()  # another notebook may have written since
         self.passed.setdefault(key, today())
         return self.save()
 
@@ -112,23 +113,28 @@ class Progress:
 # --- Parts: the learner's functions that become the world model's
 
 
-def keep_part(name: str, lesson: str, answer: Callable[..., Any], folder: Path) -> str:
-    """Write a function that passed into parts/NAME.py; an earlier text of it stays beside. Returns a remark, or ""."""
+def keep_part(
+    name: str, lesson: str, answer: Callable[..., Any], folder: Path, judge: Callable[[Any], Any] = callable
+) -> str:
+    """Write a function that passed into parts/NAME.py, if its text alone passes ``judge``, too; an earlier text of it
+    stays beside. Returns a remark, or "".
+    """
+    path = folder / "parts" / f"{name}.py"
     try:
         text = standalone(answer, name)
-    except LessonError as error:
-        return str(error)
-    path = folder / "parts" / f"{name}.py"
-    head = f"# Lesson {lesson}, {name}: your own function, as you wrote it when it passed on {{}}.\n"
+        judge(load(text, path, name))
+    except (LessonError, CheckFailed) as error:
+        return f"(It passed, but is not kept as a part of your world model: {' '.join(str(error).split())})"
+    head = f"# Lesson {lesson}, {name}: your own function, as you wrote it when it passed on {today()}.\n"
     try:
         if path.is_file():
-            before = path.read_text(encoding="utf-8")
-            if before.split("\n", 1)[-1] == text:
+            before = path.read_bytes()
+            if before.split(b"\n", 1)[-1] == text.encode():
                 return ""
             earlier = path.parent / "earlier"
             number = next(i for i in range(1, 10_000) if not (earlier / f"{name}.{i}.py").exists())
-            write_atomically(earlier / f"{name}.{number}.py", before.encode())
-        write_atomically(path, (head.format(today()) + text).encode())
+            write_atomically(earlier / f"{name}.{number}.py", before)
+        write_atomically(path, (head + text).encode())
     except (RunError, OSError) as error:
         return f"(It passed, but could not be kept as a part: {error})"
     return ""
@@ -139,43 +145,84 @@ def standalone(answer: Callable[..., Any], name: str) -> str:
 
     Raises LessonError, saying what stands in the way.
     """
+    given: dict[str, str] = {}
     pieces: dict[str, str] = {}
-    imports: list[str] = []
-    todo: list[tuple[str, Any]] = [(name, answer)]
-    while todo:
-        label, thing = todo.pop()
-        if label in pieces:
-            continue
-        if not isinstance(thing, (types.FunctionType, type)):
-            raise LessonError(f"({name} passed, but is no plain function: write it with `def` to keep it as a part.)")
-        try:
-            source = textwrap.dedent(inspect.getsource(thing))
-            tree = ast.parse(source)
-        except (OSError, TypeError, SyntaxError) as error:
-            raise LessonError(f"({name} passed, but its text cannot be found: define it in a cell.)") from error
-        if not isinstance(tree.body[0], (ast.FunctionDef, ast.ClassDef)):
-            raise LessonError(f"({name} passed, but is a lambda: write it with `def` to keep it as a part.)")
-        pieces[label] = source if tree.body[0].name == label else f"{source}\n\n{label} = {tree.body[0].name}\n"
-        space = getattr(thing, "__globals__", None) or vars(sys.modules[thing.__module__])
-        free = dict(inspect.getclosurevars(thing).nonlocals) if isinstance(thing, types.FunctionType) else {}
-        for used in sorted({n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}):
-            if used == tree.body[0].name or hasattr(builtins, used) or used not in {**space, **free}:
+
+    def add(label: str, thing: Any) -> None:
+        thing = inspect.unwrap(thing)  # its text has the decorator
+        source, own = definition(label, thing)
+        pieces[label] = ""  # begun: functions may call each other
+        space = thing.__globals__ if isinstance(thing, types.FunctionType) else vars(sys.modules[thing.__module__])
+        free = inspect.getclosurevars(thing).nonlocals if isinstance(thing, types.FunctionType) else {}
+        for used in sorted(taken(symtable.symtable(source, "", "exec")) - {own}):
+            value = {**space, **free}.get(used, space)  # the names of all are nobody's value
+            if value is space or used in pieces:
                 continue
-            value = free.get(used, space.get(used))
-            if isinstance(value, types.ModuleType):
-                imports.append(f"import {value.__name__} as {used}" if used != value.__name__ else f"import {used}")
-            elif isinstance(value, (bool, int, float, str)) or value is None:
-                imports.append(f"{used} = {constant(value)}")
-            elif getattr(value, "__module__", "__main__") != space.get("__name__", "__main__"):
-                imports.append(f"from {value.__module__} import {getattr(value, '__name__', used)} as {used}")
-            else:
-                todo.append((used, value))
-    body = "\n\n".join(reversed([piece.rstrip() + "\n" for piece in pieces.values()]))
-    return "from __future__ import annotations\n\n" + "".join(f"{i}\n" for i in dict.fromkeys(imports)) + f"\n\n{body}"
+            given[used] = constant(used, value) or importing(used, value, space.get("__name__", "__main__"))
+            if not given[used]:
+                add(used, value)
+        del pieces[label]  # after those that it needs
+        pieces[label] = source if own == label else f"{source}\n\n{label} = {own}\n"
+
+    add(name, answer)
+    head = "".join(f"{line}\n" for line in ["from __future__ import annotations\n", *filter(None, given.values())])
+    return "\n\n".join([head, *(f"{piece.rstrip()}\n" for piece in pieces.values())])
 
 
-def constant(value: Any) -> str:
-    return f'float("{value}")' if isinstance(value, float) and not math.isfinite(value) else repr(value)
+def definition(label: str, thing: Any) -> tuple[str, str]:
+    """The text of a function or class, and the name that it has there."""
+    if not isinstance(thing, (types.FunctionType, type)):
+        raise LessonError(f"`{label}` is a {type(thing).__name__}, and only functions and plain values can be kept.")
+    try:
+        source = textwrap.dedent(inspect.getsource(thing))
+        node = ast.parse(source).body[0]
+    except (OSError, TypeError, SyntaxError) as error:
+        raise LessonError(f"the text of `{label}` cannot be found. A function that a cell defines has one.") from error
+    if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        raise LessonError(f"`{label}` is a lambda. Write it with `def`.")
+    return source, node.name
+
+
+def taken(table: symtable.SymbolTable) -> set[str]:
+    """The names that a text takes from around it."""
+    whole = table.get_type() == "module"
+    names = {s.get_name() for s in table.get_symbols() if s.is_global() or (whole and s.is_referenced())}
+    return names.union(*map(taken, table.get_children()))
+
+
+def importing(name: str, value: Any, here: str) -> str:
+    """The import that brings a value under this name, or ""."""
+    if isinstance(value, types.ModuleType):
+        return f"import {value.__name__}" + ("" if name == value.__name__ else f" as {name}")
+    for module in ("torch", "torch.nn.functional", "math", getattr(value, "__module__", None) or "numpy"):
+        for there in (name, getattr(value, "__name__", name)):
+            if getattr(sys.modules.get(module), there, module) is value:
+                return f"from {module} import {there}" + ("" if name == there else f" as {name}")
+    return ""
+
+
+def constant(name: str, value: Any) -> str:
+    """The assignment that makes a number, a text, or a collection of such; "" for anything else."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'{name} = float("{value}")'
+    try:
+        return f"{name} = {value!r}" if ast.literal_eval(repr(value)) == value else ""
+    except (ValueError, SyntaxError):
+        return ""
+
+
+def load(text: str, path: Path, name: str) -> Any:
+    """What has this name in a part's text."""
+    space: dict[str, Any] = {"__name__": f"part_{name}", "__file__": str(path)}
+    try:
+        exec(compile(text, str(path), "exec"), space)
+        return space[name]
+    except Exception as error:
+        raise LessonError(
+            f"Your part {name} ({path}) cannot be loaded: {type(error).__name__}: {error}. "
+            "Run its check in your notebook again, or take this file away."
+        ) from error
 
 
 def load_part(name: str, folder: Path | None = None) -> Callable[..., Any] | None:
@@ -186,14 +233,9 @@ def load_part(name: str, folder: Path | None = None) -> Callable[..., Any] | Non
         return None
     try:
         text = path.read_text(encoding="utf-8")
-        space: dict[str, Any] = {"__name__": f"part_{name}", "__file__": str(path)}
-        exec(compile(text, str(path), "exec"), space)
-        return space[name]
-    except Exception as error:
-        raise LessonError(
-            f"Your part {name} ({path}) cannot be loaded: {type(error).__name__}: {error}. "
-            "Run its check in your notebook again, or take this file away."
-        ) from error
+    except (OSError, ValueError) as error:
+        raise LessonError(f"Your part {name} ({path}) cannot be read: {error}. Take this file away.") from error
+    return load(text, path, name)
 
 
 def kept_parts(folder: Path | None = None) -> Iterator[str]:

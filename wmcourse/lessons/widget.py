@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -154,6 +155,17 @@ class Question:
         )
 
 
+def number(text: str) -> float:
+    """A decimal (with a point or a comma) or a fraction, with or without a unit. Raises ValueError for others."""
+    plain = re.fullmatch(r"([^a-zA-Z%]*)(?:nats?|bits?|%)?", text.strip())
+    if plain is None:
+        raise ValueError(f"{text!r} is not a number")
+    above, _, below = plain[1].replace(",", ".").partition("/")
+    if below and float(below) == 0:
+        raise ValueError("a division by zero")
+    return float(above) / (float(below) if below else 1.0)
+
+
 class Asked(widgets.VBox):
     """A question as a widget: radio buttons or a number, and a live line for the answer."""
 
@@ -177,9 +189,9 @@ class Asked(widgets.VBox):
             return
         if self.question.number is not None:
             try:
-                value = float(str(value).replace(",", "."))
+                value = number(value)
             except ValueError:
-                self.say("This is not a number.")
+                self.say("This is not a number. A decimal such as 0.5 will do, or a fraction such as 1/2.")
                 return
         self.question.given = value
         if not self.reveal:

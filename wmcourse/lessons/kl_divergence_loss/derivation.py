@@ -99,6 +99,11 @@ STEPS = (
             ),
             Mistake("the −1 is missing", KL_PRIOR + sp.Rational(1, 2), "At μ = 0, σ = 1 it must be 0."),
             Mistake(
+                "q and p swapped",
+                sp.log(sigma) + (1 + mu**2) / (2 * sigma**2) - sp.Rational(1, 2),
+                "This is KL(N(0, 1) ‖ q). It is q's μ and σ that stay, and p's that become 0 and 1.",
+            ),
+            Mistake(
                 "the KL with its sign turned",
                 -KL_PRIOR,
                 "This is how it stands in the ELBO, with a minus before it. The KL itself is never negative.",
@@ -122,6 +127,11 @@ STEPS = (
                 "the slope by σ",
                 sigma - 1 / sigma,
                 "This is the derivative by σ. The network's output is logvar; by the chain rule dσ/dlogvar = ½·σ comes to it.",
+            ),
+            Mistake(
+                "σ² not written with logvar",
+                (sigma**2 - 1) / 2,
+                "Right, but write it with the network's own output: σ² = exp(logvar).",
             ),
             Mistake("the ½ is missing", sp.exp(logvar) - 1, "The ½ before the bracket stays when you differentiate."),
             Mistake(
@@ -153,7 +163,7 @@ FORMULAS = {
     "slope by μ": sp.Eq(sp.Symbol(r"\partial\mathrm{KL}/\partial\mu"), sp.diff(KL_PRIOR, mu), evaluate=False),
     "slope by log σ²": sp.Eq(
         sp.Symbol(r"\partial\mathrm{KL}/\partial\log\sigma^2"),
-        BY_LOGVAR.subs(logvar, sp.Symbol(r"\log\sigma^2")),
+        BY_LOGVAR.subs(sp.exp(logvar), sigma**2),
         evaluate=False,
     ),
 }

@@ -83,6 +83,18 @@ def without_one(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (logvar.exp() + mu**2 - logvar).sum(-1)
 
 
+def sum_of_everything(mu: Tensor, logvar: Tensor) -> Tensor:
+    return -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+
+
+def log_not_halved(mu: Tensor, logvar: Tensor) -> Tensor:
+    return (0.5 * (logvar.exp() + mu**2) - logvar - 0.5).sum(-1)
+
+
+def one_for_all(mu: Tensor, logvar: Tensor) -> Tensor:
+    return 0.5 * ((logvar.exp() + mu**2 - logvar).sum(-1) - 1)
+
+
 def clamped(mu: Tensor, logvar: Tensor) -> Tensor:
     logvar = logvar.clamp(-10, 10)
     return 0.5 * (logvar.exp() + mu**2 - 1 - logvar).sum(-1)
@@ -127,7 +139,7 @@ STANDARD_NORMAL = Exercise(
             "the sign of the log term",
             plus_log,
             "The formula has −log σ². With a plus, a narrow q gets *cheaper* the narrower it is, and the loss has no "
-            "minimum. It is tempting since the log appears with a plus in log p, but q is subtracted from.",
+            "minimum. The plus belongs to log σ_p, which is 0 here; q's own logarithm comes with a minus.",
         ),
         Mistake(
             "mean over the latent dimensions",
@@ -145,8 +157,24 @@ STANDARD_NORMAL = Exercise(
         Mistake(
             "the mean of everything",
             mean_of_everything,
-            "A mean over batch *and* dimensions: one number, and divided by Z on top. This is how a KL ends up at 1e-7 "
-            "beside a summed reconstruction.",
+            "A mean over batch *and* dimensions: one number for all frames, and divided by Z on top, which is a β of 1/Z. "
+            "It is tempting because `.mean()` makes a loss of anything.",
+        ),
+        Mistake(
+            "the sum of everything",
+            sum_of_everything,
+            "This adds up the whole batch: one number, which grows with the batch. The snippet goes round like this, and "
+            "divides by the batch later, or forgets to. Here each frame keeps its own KL.",
+        ),
+        Mistake(
+            "log σ² not halved",
+            log_not_halved,
+            "The log term is log σ = ½·logvar. You took logvar itself for log σ, and left it out of the ½.",
+        ),
+        Mistake(
+            "the −1 only once",
+            one_for_all,
+            "Each dimension has its own −1. You subtract it after the sum, once for all, and the prior costs (Z − 1)/2.",
         ),
         Mistake(
             "the sum over the batch axis",
@@ -183,7 +211,7 @@ STANDARD_NORMAL = Exercise(
             "the −1 is missing",
             without_one,
             "At μ = 0, σ = 1 the KL must be 0, and yours is ½ for each dimension. Gradients do not notice, but the number "
-            "is no KL any more, and the ELBO no bound.",
+            "is no KL any more: the code looks Z/2 nats dearer than it is.",
         ),
         Mistake(
             "a clamp that kills the gradient",
@@ -244,6 +272,19 @@ def two_mean(mu_q: Tensor, logvar_q: Tensor, mu_p: Tensor, logvar_p: Tensor) -> 
     return 0.5 * (d.exp() - 1 - d + (mu_q - mu_p) ** 2 / logvar_p.exp()).mean(-1)
 
 
+def two_not_summed(mu_q: Tensor, logvar_q: Tensor, mu_p: Tensor, logvar_p: Tensor) -> Tensor:
+    d = logvar_q - logvar_p
+    return 0.5 * (d.exp() - 1 - d + (mu_q - mu_p) ** 2 / logvar_p.exp())
+
+
+def two_log_sigma(mu_q: Tensor, logvar_q: Tensor, mu_p: Tensor, logvar_p: Tensor) -> Tensor:
+    return kl_normal(mu_q, 2 * logvar_q, mu_p, 2 * logvar_p)
+
+
+def two_without_p(mu_q: Tensor, logvar_q: Tensor, mu_p: Tensor, logvar_p: Tensor) -> Tensor:
+    return kl_standard_normal(mu_q, logvar_q)
+
+
 def two_from_distributions(mu_q: Tensor, logvar_q: Tensor, mu_p: Tensor, logvar_p: Tensor) -> Tensor:
     return kl_divergence(Normal(mu_q, (logvar_q / 2).exp()), Normal(mu_p, (logvar_p / 2).exp())).sum(-1)
 
@@ -260,7 +301,7 @@ TWO_GAUSSIANS = Exercise(
     10,
     2,
     (
-        "The formula card of the derivation has four terms. Which of them divide by σ_p², and what is dividing in logs?",
+        "The formula that you derived for two Gaussians has four terms. Which divide by σ_p², and what is dividing in logs?",
         "σ_q²/σ_p² is exp(logvar_q − logvar_p), and its logarithm is the difference itself. Give the difference a name.",
         "½·(exp(d) − 1 − d + (mu_q − mu_p)²·exp(−logvar_p)), summed over the last axis. A p of shape (Z,) broadcasts.",
     ),
@@ -310,6 +351,13 @@ TWO_GAUSSIANS = Exercise(
             two_mean,
             "The KL of independent dimensions is their sum; a mean makes it Z times too small.",
         ),
+        Mistake("not summed", two_not_summed, "These are the KLs of single dimensions. A sample's KL is their sum."),
+        Mistake(
+            "logvar taken for log σ",
+            two_log_sigma,
+            "`logvar` is log σ², so σ² = exp(logvar). You squared it once more, as if it were log σ.",
+        ),
+        Mistake("p ignored", two_without_p, "This is the KL to N(0, I), the exercise before. Here p has a mean and a width."),
     ),
     (two_from_distributions, two_with_sigmas),
     reference=kl_normal,
@@ -352,10 +400,11 @@ def carlo(
     entropy: bool = True,
     how: str = "sum",
     error: str = "se",
+    power: float = 1.0,
 ) -> Answer:
     def wrong(mu: Tensor, logvar: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
         z = epsilon if from_p else mu + torch.exp(sigma_power * logvar) * epsilon
-        log_q = -0.5 * ((z - mu).square() / logvar.exp() + logvar)
+        log_q = -0.5 * ((z - mu).square() / (power * logvar).exp() + power * logvar)
         ratio = sign * ((log_q if entropy else 0.0) + 0.5 * z.square())
         ratio = ratio.sum(-1) if how == "sum" else ratio.mean(-1)
         size = len(epsilon)
@@ -364,6 +413,8 @@ def carlo(
             "sd": ratio.std(0),
             "variance": ratio.var(0) / size,
             "n": ratio.std(0, correction=0) / size**0.5,
+            "less": ratio.std(0) / (size - 1) ** 0.5,
+            "size": ratio.std(0) / size,
         }[error]
         return ratio.mean(0), spread
 
@@ -402,8 +453,7 @@ MONTE_CARLO = Exercise(
         Mistake(
             "log p − log q",
             carlo(sign=-1.0),
-            "This estimates −KL. A KL is never negative on average: it is log q − log p, the surprise you are spared by "
-            "knowing q.",
+            "This estimates −KL. An estimate may come out negative, a KL cannot: it is log q − log p, averaged under q.",
         ),
         Mistake(
             "samples from p",
@@ -414,6 +464,11 @@ MONTE_CARLO = Exercise(
             "σ = exp(logvar)",
             carlo(sigma_power=1.0),
             "logvar is log σ², so σ = exp(½·logvar): the mistake of lesson 02. Your samples have the wrong width.",
+        ),
+        Mistake(
+            "logvar taken for log σ",
+            carlo(sigma_power=1.0, power=2.0),
+            "Everywhere you take exp(logvar) for σ. It is σ²: logvar is log σ². The estimate is right for another q.",
         ),
         Mistake(
             "the entropy dropped",
@@ -434,6 +489,16 @@ MONTE_CARLO = Exercise(
             "the variance of the mean for its standard error",
             carlo(error="variance"),
             "You returned the variance of the mean. Its square root is the standard error, in nats like the estimate.",
+        ),
+        Mistake(
+            "the root of S − 1",
+            carlo(error="less"),
+            "S − 1 belongs into the standard deviation (torch's `std` has it). The mean of S samples divides by √S.",
+        ),
+        Mistake(
+            "divided by S",
+            carlo(error="size"),
+            "The error falls with the *root* of S: variances of independent samples add, and the root of S/S² is 1/√S.",
         ),
         Mistake(
             "n in place of n − 1",
@@ -462,9 +527,10 @@ def categorical_cases(rng: Rng) -> Iterator[Case]:
     ):
         values = [rng.normal(0, 2, (batch, kinds)).astype(kind) for _ in range(2)]
         yield Case(dict(zip(names, values, strict=True)), about, names)
-    q = rng.normal(0, 2, (2, 4)).astype(np.float32)
-    q[:, 0] += 120  # the others have probability 0 in float32
-    yield Case({"logits_q": q, "logits_p": rng.normal(0, 2, (2, 4)).astype(np.float32)}, "very sure", names)
+    for which, about in enumerate(("a very sure q", "a very sure p")):
+        sure = [rng.normal(0, 2, (2, 4)).astype(np.float32) for _ in range(2)]
+        sure[which][:, 0] += 120  # the others have probability 0 in float32
+        yield Case(dict(zip(names, sure, strict=True)), about, names)
 
 
 def kl_categorical(logits_q: Tensor, logits_p: Tensor) -> Tensor:
@@ -497,6 +563,20 @@ def mean_over_categories(logits_q: Tensor, logits_p: Tensor) -> Tensor:
 
 def logits_as_logs(logits_q: Tensor, logits_p: Tensor) -> Tensor:
     return (torch.softmax(logits_q, -1) * (logits_q - logits_p)).sum(-1)
+
+
+def weighted_by_p(logits_q: Tensor, logits_p: Tensor) -> Tensor:
+    log_q, log_p = F.log_softmax(logits_q, dim=-1), F.log_softmax(logits_p, dim=-1)
+    return (log_p.exp() * (log_q - log_p)).sum(dim=-1)
+
+
+def categories_negative(logits_q: Tensor, logits_p: Tensor) -> Tensor:
+    return -kl_categorical(logits_q, logits_p)
+
+
+def softmax_with_a_bit(logits_q: Tensor, logits_p: Tensor) -> Tensor:
+    q, p = torch.softmax(logits_q, -1), torch.softmax(logits_p, -1)
+    return (q * ((q + 1e-12).log() - (p + 1e-12).log())).sum(-1)
 
 
 def not_weighted(logits_q: Tensor, logits_p: Tensor) -> Tensor:
@@ -552,6 +632,28 @@ CATEGORIES = Exercise(
             "`dim=0` makes probabilities out of different samples. The categories are on the last axis.",
         ),
         Mistake(
+            "torch.distributions gives up",
+            categories_from_distributions,
+            "`kl_divergence` of two `Categorical`s is ∞ wherever a probability of p has rounded to 0, though its logarithm is "
+            "an ordinary number. A fine library, and one more reason to write this in log space.",
+        ),
+        Mistake(
+            "weighted by p",
+            weighted_by_p,
+            "The expectation is under the first one: weight with q. With p's weights this is −KL(p ‖ q).",
+        ),
+        Mistake(
+            "the KL with its sign turned",
+            categories_negative,
+            "It is log q − log p, or log(q/p). Yours is −KL; a KL is never negative.",
+        ),
+        Mistake(
+            "a small number against log 0",
+            softmax_with_a_bit,
+            "p + 1e-12 makes the logarithm finite, and wrong: where p is e^(−120), log p is −120 and not −28. Log space "
+            "(`F.log_softmax`) needs no such number.",
+        ),
+        Mistake(
             "mean over the categories",
             mean_over_categories,
             "The probabilities are the weights already; a mean divides by the number of categories once more.",
@@ -568,11 +670,11 @@ CATEGORIES = Exercise(
             "This adds log q − log p of all categories alike. The KL is an *expectation*: each counts with its q.",
         ),
     ),
-    (categories_with_kl_div, categories_from_distributions, categories_by_hand),
+    (categories_with_kl_div, categories_by_hand),
     reference=kl_categorical,
     cases=categorical_cases,
-    expects="one number for each sample, shape (B,), in nats, finite however sure q is",
-    checked="Values and gradients on four fresh inputs, a batch of one and a q that is very sure among them.",
+    expects="one number for each sample, shape (B,), in nats, finite and right however sure q or p is",
+    checked="Values and gradients on five fresh inputs, a batch of one and a q and a p that are very sure among them.",
     tolerance=10.0,
 )
 
@@ -778,8 +880,8 @@ FREE_BITS = Exercise(
         Mistake(
             "the floor before the mean",
             floor_before_mean,
-            "You lift each *frame's* KL to the floor. Then a dimension that is needed for a few frames only pays for all the "
-            "others, and is discouraged. Kingma et al. take the mean over the batch first.",
+            "You lift each *frame's* KL to the floor. Then a dimension that a few frames need is charged in full on them, "
+            "although its mean is below the floor. Kingma et al. take the mean over the batch first.",
         ),
         Mistake(
             "one floor for the sum",

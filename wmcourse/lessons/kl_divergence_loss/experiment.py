@@ -5,6 +5,7 @@ The networks are those of lesson 05 and the reconstruction term is lesson 04's; 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from wmcourse.reconstruction_loss import bernoulli_nll
 from wmcourse.reparameterization_trick import reparameterize
 from wmcourse.vae_complete_loss import ConvVAE
 
-LATENT, BATCH, RATE, EVERY = 8, 64, 2e-3, 15
+LATENT, BATCH, RATE, EVERY = 8, 64, 2e-3, 10
 
 
 @dataclass
@@ -40,24 +41,22 @@ def train(
     term: Callable[[Tensor, Tensor, int], Tensor],
     steps: int = 300,
     vae: ConvVAE | None = None,
-    run: Run | None = None,
     seed: int = 0,
     show: Callable[[Run], None] | None = None,
 ) -> tuple[ConvVAE, Run]:
-    """Minimise reconstruction + ``term(mu, logvar, step)``; goes on with ``vae`` and ``run`` when they are given.
+    """Minimise reconstruction + ``term(mu, logvar, step)``; begins with a copy of ``vae`` when one is given.
 
     ``frames`` (N, 1, 32, 32): the last 256 are held out and measured. Returns the network and its history.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so small that more gain nothing, and the numbers are the same on any machine
     torch.manual_seed(seed)
-    vae, run = vae or ConvVAE((1, 32, 32), LATENT), run or Run(title)
+    vae, run = copy.deepcopy(vae) if vae else ConvVAE((1, 32, 32), LATENT), Run(title)
     data, held_out = frames[:-256], frames[-256:]
     optimizer = torch.optim.Adam(vae.parameters(), RATE)
-    began = run.steps[-1] if run.steps else 0
     for step in tqdm(range(steps), desc=title, unit="step"):
         if step % EVERY == 0:
-            measure(vae, run, held_out, began + step)
+            measure(vae, run, held_out, step)
             if show is not None:
                 show(run)
         x = data[torch.randint(len(data), (BATCH,))]
@@ -67,7 +66,9 @@ def train(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    measure(vae, run, held_out, began + steps)
+    measure(vae, run, held_out, steps)
+    if show is not None:
+        show(run)
     with torch.no_grad():
         mu, _ = vae.encode(held_out[:8])
         torch.set_num_threads(threads)

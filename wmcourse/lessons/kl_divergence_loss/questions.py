@@ -76,7 +76,7 @@ QUESTIONS = (
     ),
     Question(
         "below_floor",
-        "With free bits at a floor of 0.5 nats, a dimension stands at 0.2. With which gradient does the KL term pull on it?",
+        "With free bits at a floor of 0.5 nats, a dimension stands at 0.2. What is the gradient of the KL term by that KL?",
         number=0.0,
         within=1e-9,
         because="max(0.5, 0.2) is the constant 0.5, whose gradient is 0: nothing pulls until the dimension is above the floor.",

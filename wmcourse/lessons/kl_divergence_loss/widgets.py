@@ -15,7 +15,8 @@ from wmcourse.lessons.kl_divergence_loss.experiment import Run
 from wmcourse.lessons.live import Live, still
 from wmcourse.lessons.widget import BLUE, GREEN, GREY, ORANGE, RED, Explorer, choice, slider, stage
 
-Z = np.linspace(-8, 8, 1601)
+Z = np.linspace(-5, 5, 1001)  # what is drawn
+WIDE = np.linspace(-30, 30, 12_001)  # what is integrated
 LIVELY = 0.1  # nats: below it a dimension counts as dead here
 
 
@@ -59,11 +60,12 @@ def two_densities() -> Explorer:
                 shades[name].remove()
             shades[name] = bottom.fill_between(Z, values, where=where, color=colour, alpha=0.45, lw=0)
         title.set_text("integrand q · log(q/p)" if direction == "q‖p" else "integrand p · log(p/q)")
-        up = float(np.trapezoid(np.maximum(values, 0), Z))
-        down = float(np.trapezoid(np.minimum(values, 0), Z))
+        everywhere = density(WIDE, *first) * (log_density(WIDE, *first) - log_density(WIDE, *second))
+        up = float(np.trapezoid(np.maximum(everywhere, 0), WIDE))
+        down = float(np.trapezoid(np.minimum(everywhere, 0), WIDE))
         forward, reverse = closed_form(mu, sigma, 0, 1), closed_form(0, 1, mu, sigma)
         return (
-            f"green {up:.3f} + red {down:.3f} = <b>{up + down:.3f} nats</b>; in closed form "
+            f"green {up:.3f} + red {down:.3f} (beyond the picture, too) = <b>{up + down:.3f} nats</b>; in closed form "
             f"KL(q‖p) = {forward:.3f}, KL(p‖q) = {reverse:.3f}"
         )
 
