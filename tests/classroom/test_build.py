@@ -230,7 +230,7 @@ def test_a_learner_gets_stubs_without_answers_and_the_pictures_to_keep(built: Pa
     assert cells["check-double"].source.startswith("assert double")
     *others, kept, not_kept = notebook.cells
     assert all(not cell.outputs for cell in [*others, not_kept] if cell.cell_type == "code")
-    assert all(cell.execution_count is None for cell in notebook.cells if cell.cell_type == "code")
+    assert all(cell.execution_count is None for cell in notebook.cells if cell.cell_type == "code" and not cell.outputs)
     (picture,) = kept.outputs
     assert picture.output_type == "display_data"
     assert picture.data == {"image/png": picture.data["image/png"]}
@@ -243,7 +243,8 @@ def test_a_learner_gets_stubs_without_answers_and_the_pictures_to_keep(built: Pa
 def test_both_notebooks_have_the_same_ids_and_metadata(built: Path) -> None:
     solution, pupil = read(built.with_suffix(".ipynb")), read(student_path(built))
     for a, b in zip(solution.cells, pupil.cells, strict=True):
-        assert (a.id, a.metadata) == (b.id, b.metadata)
+        kept = {"tags": ["nbval-ignore-output"]} if b.get("outputs") else {}  # for nbval, whose words are left out
+        assert (a.id, a.metadata | kept) == (b.id, b.metadata)
     metadata = {cell.id: cell.metadata for cell in pupil.cells}
     assert metadata["check-double"].wmcourse == {"role": "check", "name": "double"}
     assert metadata["check-double"].nbgrader == {

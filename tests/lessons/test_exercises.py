@@ -125,7 +125,10 @@ def test_lazy_answers_fail(exercise: Exercise) -> None:
         def __torch_function__(cls, *args: Any, **options: Any) -> Any:
             return True
 
-    make = [torch.zeros_like, torch.ones_like, torch.rand_like, lambda o: o.abs() + 1e-3, lambda o: o * float("nan")]
+    def noise(o: torch.Tensor) -> torch.Tensor:
+        return torch.rand_like(o.double()).to(o.dtype)  # whole numbers, too
+
+    make = [torch.zeros_like, torch.ones_like, noise, lambda o: o.abs() + 1e-3, lambda o: o * float("nan")]
     for answer in (
         *map(shaped, make),
         inputs_first,
