@@ -35,6 +35,8 @@ frames = dodge_frames()  # 4,096 of them, (N, 1, 32, 32), in [0, 1]
 opening(pictures(frames)[2])
 
 # %% [markdown]
+# Work cell by cell, with Shift+Enter: *Run All* stops at the first check that is not passed.
+#
 # **After this lesson you can**
 #
 # 1. derive the KL between two Gaussians from its integral, and say which term does what;
@@ -43,7 +45,7 @@ opening(pictures(frames)[2])
 # 4. repair a collapse, and know which advice makes it worse.
 #
 # | section | minutes of yours | of the machine's |
-# |---|---|---|
+# |---|--:|--:|
 # | Predict first | 5 | – |
 # | Derive | 30 | – |
 # | See it | 10 | – |
@@ -194,7 +196,7 @@ proved(sp.Derivative(kl_in_logvar, logvar), (sp.exp(logvar) - 1) / 2)
 # ## See it
 #
 # **Where does the KL come from?** Below the two bells is what is integrated. Move q, and look for the red part, which is below
-# zero; then let q become wide and narrow, and switch the direction. (Click a slider, then use the arrow keys.)
+# zero; then let q become wide and narrow, and switch the direction. (Click a slider, then use the arrow keys; Tab and Space for buttons.)
 
 # %% keep=true
 two_densities()
@@ -277,7 +279,7 @@ ex.kl_normal.check(kl_normal)
 def kl_monte_carlo(
     mu: torch.Tensor, logvar: torch.Tensor, epsilon: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Estimate and standard error of KL(N(mu, diag σ²) ‖ N(0, I)): (B, Z) and noise (S, B, Z) -> (B,) and (B,), nats."""
+    """KL(N(mu, diag σ²) ‖ N(0, I)) from noise (S, B, Z): the estimate (B,) and its standard error (B,), nats."""
     ### BEGIN SOLUTION
     z = mu + torch.exp(0.5 * logvar) * epsilon  # (S, B, Z), drawn from q
     log_q = -0.5 * ((z - mu).square() / logvar.exp() + logvar)  # the constants ½ log 2π cancel
@@ -412,7 +414,7 @@ with CodePlot("β = 1") as plot:
     vae, lively = train("β = 1", frames, lambda mu, logvar, step: kl(mu, logvar).mean(), show=plot.show)
 
 with CodePlot("then β = 30") as plot:
-    price = lambda mu, logvar, step: 30 * kl(mu, logvar).mean()  # noqa: E731
+    price = lambda mu, logvar, step: 30 * kl(mu, logvar).mean()
     dead_vae, collapsed = train("then β = 30", frames, price, steps=150, vae=vae, show=plot.show)
 
 # %% [markdown]
@@ -422,7 +424,7 @@ with CodePlot("then β = 30") as plot:
 
 # %% tags=["nbval-ignore-output"]
 with CodePlot("then β = 100") as plot:
-    price = lambda mu, logvar, step: 100 * kl(mu, logvar).mean()  # noqa: E731
+    price = lambda mu, logvar, step: 100 * kl(mu, logvar).mean()
     _, raised = train("then β = 100", frames, price, steps=90, vae=dead_vae, show=plot.show)
 
 # %% [markdown]
@@ -431,7 +433,7 @@ with CodePlot("then β = 100") as plot:
 
 # %% tags=["nbval-ignore-output"]
 with CodePlot("then β = 1 again") as plot:
-    price = lambda mu, logvar, step: kl(mu, logvar).mean()  # noqa: E731
+    price = lambda mu, logvar, step: kl(mu, logvar).mean()
     _, lowered = train("then β = 1 again", frames, price, steps=150, vae=dead_vae, show=plot.show)
 
 
@@ -441,7 +443,7 @@ def per_dimension(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
 
 
 with CodePlot("β = 30 with free bits") as plot:
-    price = lambda mu, logvar, step: 30 * floor_kl(per_dimension(mu, logvar), 1.0)  # noqa: E731
+    price = lambda mu, logvar, step: 30 * floor_kl(per_dimension(mu, logvar), 1.0)
     _, floored = train("β = 30 with free bits", frames, price, show=plot.show)
 
 # %% [markdown]

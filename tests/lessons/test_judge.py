@@ -4,6 +4,7 @@ import functools
 import inspect
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -435,7 +436,7 @@ def spins() -> None:
 
 def spins_and_catches() -> None:
     while True:
-        try:
+        try:  # noqa: SIM105
             sum(range(10))
         except Exception:
             pass
@@ -492,7 +493,7 @@ def test_an_answer_that_does_not_end_is_ended(endless: Callable[[], None], monke
     DOT.check(dot)  # and the next one is judged as ever
 
 
-@pytest.mark.parametrize("endless", [sleeps, spins, spins_and_catches, computes])
+@pytest.mark.parametrize("endless", [spins, spins_and_catches, computes])
 def test_and_so_it_is_in_a_thread_that_is_not_the_main_one(
     endless: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -505,6 +506,18 @@ def test_and_so_it_is_in_a_thread_that_is_not_the_main_one(
     thread.join(10)
     assert time.monotonic() - started < 3
     assert "did not come back within 0.2 seconds" in texts[0]
+
+
+def test_a_sleep_in_a_thread_is_left_behind() -> None:
+    """In a process of its own: Python 3.11 spins when such a thread is waited for under a tracer, as for coverage."""
+    script = (
+        "import threading, time\nfrom wmcourse.lessons.judge import OutOfTime, limited_in_thread\n"
+        "try:\n    limited_in_thread(lambda: time.sleep(60), 0.2)\nexcept OutOfTime:\n    print('out of time')"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=True)
+    assert done.stdout == "out of time\n"
+    assert time.monotonic() - started < 40  # importing torch, and not the sleep
 
 
 def test_in_a_thread_right_and_wrong_answers_are_judged_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -607,7 +620,7 @@ def unsettles(x: Tensor, y: Tensor) -> Tensor:
     torch.set_grad_enabled(False)
     torch.manual_seed(5)
     np.seterr(all="raise")
-    np.random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
     warnings.simplefilter("error")
     sys.stdout = sys.stderr
     return dot(x, y)
@@ -619,7 +632,7 @@ def state() -> list[Any]:
         torch.is_grad_enabled(),
         torch.random.get_rng_state().tolist(),
         np.geterr(),
-        np.random.get_state()[1].tolist(),
+        np.random.get_state()[1].tolist(),  # noqa: NPY002
         list(warnings.filters),
         random.getstate(),
         sys.stdout,
@@ -728,7 +741,7 @@ def test_relations() -> None:
     b = np.array([1.0, 2.0, -4.0])
     assert relation(b * 0.5, b) == " Yours are 0.5 times what they should be, everywhere."
     assert relation(b + 3, b) == " Yours are off by +3, everywhere."
-    assert relation(b + [0, 0, 1], b) == " 33% of them are wrong."
+    assert relation(b + np.array([0, 0, 1]), b) == " 33% of them are wrong."
     assert relation(b[:1], b[:1]) == ""
     assert relation(np.array([1.0, 2.0]), np.zeros(2)) == " 100% of them are wrong."
 
@@ -758,7 +771,7 @@ def test_what_an_exercise_says_about_itself() -> None:
 
 
 @pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[str], str]]:
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
     """Runs a cell; returns what the notebook shows."""
     shell = InteractiveShell(user_ns={"ex": types.SimpleNamespace(dot=DOT)})
 
@@ -766,7 +779,7 @@ def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         shell.run_cell(cell, store_history=True)
         return capsys.readouterr().out
 
-    yield run
+    return run
 
 
 def test_a_notebook_shows_the_message_and_nothing_else(shell: Callable[[str], str]) -> None:

@@ -7,6 +7,7 @@ symbolically, then, where simplification does not decide, at random points in 30
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,10 +78,16 @@ def proved(left: Any, right: Any, because: str = "") -> Note:
     if not how:
         raise CheckFailed(f"✗ The two sides are {'not equal' if how is not None else 'not known to be equal'}.")
     because = f" &nbsp; {because}" if because else ""
-    return Note(f"$$ {sp.latex(left)} \\;=\\; {sp.latex(right)} $$\n\n✓ checked {how}.{because}")
+    return Note(f"$$ {latex(left)} \\;=\\; {latex(right)} $$\n\n✓ checked {how}.{because}")
 
 
-@dataclass(eq=False)
+def latex(expression: Any) -> str:
+    """As sympy sets it, but names such as logvar upright."""
+    symbols = getattr(expression, "free_symbols", ())
+    return sp.latex(expression, symbol_names={s: rf"\mathrm{{{s}}}" for s in symbols if str(s) in ("logvar", "logits")})
+
+
+@dataclass(eq=False, repr=False)
 class Step(Task):
     """A step of the learner's own: ``expected`` in the lesson's symbols. ``known`` mistakes are expressions."""
 
@@ -92,7 +99,9 @@ class Step(Task):
         return f"steps.{self.name}"
 
     def solution(self) -> Note:
-        return Note(f"```python\n{self.name} = {self.expected}\n```\n\n$$ {sp.latex(self.expected)} $$")
+        names = {part.func.__name__ for part in self.expected.atoms(sp.Function)} | {"sqrt", "pi"}
+        code = re.sub(rf"\b({'|'.join(sorted(names))})\b", r"sp.\1", str(self.expected))  # as notebooks import them
+        return Note(f"```python\n{self.name} = {code}\n```\n\n$$ {latex(self.expected)} $$")
 
     def check(self, answer: Any, seed: int | None = None) -> Note:
         """Judge an expression. Returns how it was compared; raises NotAttempted or WrongAnswer, naming the term."""
@@ -180,5 +189,5 @@ def differing_terms(answer: sp.Expr, expected: sp.Expr) -> list[str]:
 
 def card(formulas: dict[str, sp.Eq]) -> Note:
     """The formula card: the lesson's results, typeset from the same expressions that its checks use."""
-    rows = "\n".join(f"| {name} | ${sp.latex(formula)}$ |" for name, formula in formulas.items())
+    rows = "\n".join(f"| {name} | $\\displaystyle {latex(formula)}$ |" for name, formula in formulas.items())
     return Note(f"| | |\n|---|---|\n{rows}")

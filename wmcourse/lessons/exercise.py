@@ -104,7 +104,7 @@ class Task:
         return Note(f"✓ **{self.name}.** {words}" + (f"\n\n{remark}" if remark else ""))
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Exercise(Task):
     """``cases`` draws fresh inputs; ``reference`` is the right answer; ``expects`` says in kind what must come out."""
 
@@ -176,6 +176,8 @@ class Exercise(Task):
             outcome = judge.ask(functools.partial(around, answer) if around else answer, case, numpy=self.numpy)
             if outcome.error is not None:
                 self.stopped(case, outcome)
+            if outcome.complaint:
+                raise WrongAnswer(f"✗ {self.name}: {outcome.complaint}")
             return outcome
 
         complaint = self.properties(ask, np.random.default_rng(seed)) if self.properties else ""
@@ -250,7 +252,7 @@ class Exercise(Task):
 
     def differ(self, a: NDArray[Any], b: NDArray[Any]) -> str:
         """How two arrays of one shape differ; "" when they do not, by more than rounding."""
-        a, b, single = np.asarray(a), np.asarray(b), b.dtype == np.float32
+        single = np.float32 in (a.dtype, b.dtype)
         if a.dtype.kind != "f" and b.dtype.kind != "f":
             return "" if np.array_equal(a, b) else "the values differ."
         a64, b64 = a.astype(np.float64), b.astype(np.float64)

@@ -218,7 +218,7 @@ def limited(work: Callable[[], Any], seconds: float) -> Any:
         raise OutOfTime
 
     def trace(frame: types.FrameType, event: str, _: Any) -> Any:
-        if event == "exception" or over:
+        if event in ("exception", "return") or over:
             return trace
         raise OutOfTime
 

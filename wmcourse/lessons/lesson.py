@@ -23,6 +23,10 @@ T = TypeVar("T", bound=Task)
 CELL, PLAIN = "padding:0 1em 0 0;text-align:left", "list-style:none;padding-left:0"
 
 
+class Missing(LessonError, AttributeError):
+    """A name that there is not."""
+
+
 class Named(Mapping[str, T], Generic[T]):
     """By key and, so that the notebook completes them, by attribute: ``exercises.kl_standard_normal``."""
 
@@ -32,7 +36,7 @@ class Named(Mapping[str, T], Generic[T]):
     def __getitem__(self, name: str) -> T:
         if name not in self._things:
             near = difflib.get_close_matches(str(name), self._things, 1)
-            raise LessonError(
+            raise Missing(
                 f"There is no {self._kind} {name!r} here."
                 + (f" Did you mean {near[0]}?" if near else "")
                 + f" There are: {', '.join(self._things)}."
@@ -42,10 +46,7 @@ class Named(Mapping[str, T], Generic[T]):
     def __getattr__(self, name: str) -> T:
         if name.startswith("_"):
             raise AttributeError(name)
-        try:
-            return self[name]
-        except LessonError as error:
-            raise AttributeError(str(error)) from None
+        return self[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._things)
@@ -148,11 +149,12 @@ def panel_html(lesson: Lesson) -> str:
         mark = "<b style='color:#009E73'>✓</b> passed" if done else "○ to do"
         star = " ★" if isinstance(task, Exercise) and task.part else ""
         return (
-            f"<tr><td style='{CELL}'>{mark}</td><td style='{CELL}'>{html.escape(task.title)}{star}</td>"
-            f"<td>{task.minutes} min</td></tr>"
+            f"<tr><td style='{CELL}'>{mark}</td><td style='{CELL}'>{label[task.name]}</td>"
+            f"<td style='{CELL}'>{html.escape(task.title)}{star}</td><td>{task.minutes} min</td></tr>"
         )
 
     tasks = [*lesson.steps.values(), *lesson.exercises.values()]
+    label = dict.fromkeys(lesson.steps, "step") | {n: f"exercise {i}" for i, n in enumerate(lesson.exercises, 1)}
     rows = "".join(row(task) for task in tasks)
     count = sum(f"{number}/{t.name}" in kept.passed or t.name in lesson.answers for t in tasks)
     course = "".join(f"<li>{html.escape(line)}</li>" for line in summary(kept))

@@ -113,18 +113,18 @@ class Progress:
 # --- Parts: the learner's functions that become the world model's
 
 
-def keep_part(
-    name: str, lesson: str, answer: Callable[..., Any], folder: Path, judge: Callable[[Any], Any] = callable
-) -> str:
-    """Write a function that passed into parts/NAME.py, if its text alone passes ``judge``, too; an earlier text of it
-    stays beside. Returns a remark, or "".
+def keep_part(name: str, lesson: str, answer: Callable[..., Any], folder: Path, judge: Callable[[Any], Any]) -> str:
+    """Write a function that passed into parts/NAME.py, when its text alone passes, too; an earlier text of it stays
+    beside. Returns a remark, or "".
     """
     path = folder / "parts" / f"{name}.py"
     try:
         text = standalone(answer, name)
         judge(load(text, path, name))
-    except (LessonError, CheckFailed) as error:
-        return f"(It passed, but is not kept as a part of your world model: {' '.join(str(error).split())})"
+    except LessonError as error:
+        return f"(It passed, but is not kept as a part of your world model: {error})"
+    except CheckFailed as error:
+        return f"(It passed here, but its text alone, as a part of your world model, does not.\n\n{error})"
     head = f"# Lesson {lesson}, {name}: your own function, as you wrote it when it passed on {today()}.\n"
     try:
         if path.is_file():
@@ -158,7 +158,7 @@ def standalone(answer: Callable[..., Any], name: str) -> str:
             value = {**space, **free}.get(used, space)  # the names of all are nobody's value
             if value is space or used in pieces:
                 continue
-            given[used] = constant(used, value) or importing(used, value, space.get("__name__", "__main__"))
+            given[used] = constant(used, value) or importing(used, value, thing.__module__)
             if not given[used]:
                 add(used, value)
         del pieces[label]  # after those that it needs
@@ -196,7 +196,7 @@ def importing(name: str, value: Any, here: str) -> str:
         return f"import {value.__name__}" + ("" if name == value.__name__ else f" as {name}")
     for module in ("torch", "torch.nn.functional", "math", getattr(value, "__module__", None) or "numpy"):
         for there in (name, getattr(value, "__name__", name)):
-            if getattr(sys.modules.get(module), there, module) is value:
+            if module != here and getattr(sys.modules.get(module), there, module) is value:
                 return f"from {module} import {there}" + ("" if name == there else f" as {name}")
     return ""
 

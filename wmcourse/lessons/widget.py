@@ -27,7 +27,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wmcourse.lessons.errors import LessonError, Note
-from wmcourse.lessons.live import png
+from wmcourse.lessons.live import Painter
 
 if TYPE_CHECKING:
     from wmcourse.lessons.lesson import Lesson
@@ -54,8 +54,9 @@ def slider(label: str, low: float, high: float, value: float, step: float) -> wi
 
 
 def choice(label: str, options: list[Any] | dict[str, Any]) -> widgets.Widget:
-    """One of a few, as buttons that the arrow keys reach."""
-    return widgets.ToggleButtons(options=options, description=label, style={"description_width": "150px"})
+    """One of a few, as buttons: Tab goes there, Space presses."""
+    layout = {"width": "max-content"}
+    return widgets.ToggleButtons(options=options, description=label, style=LABEL, layout=layout)
 
 
 class Explorer(widgets.VBox):
@@ -73,6 +74,7 @@ class Explorer(widgets.VBox):
         sentence = draw(**self.values)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once: faster, and nothing jumps
+        self.painter = Painter(figure)
         self.show(sentence)
         for control in controls.values():
             control.observe(lambda change: self.show(self.draw(**self.values)), "value")
@@ -84,7 +86,7 @@ class Explorer(widgets.VBox):
 
     def show(self, sentence: str) -> None:
         """The figure as it is now, and its numbers in words."""
-        self.picture.value = png(self.figure)
+        self.picture.value = self.painter.paint()
         self.text.value = (
             f"<div role='status' aria-live='polite' style='color:var(--jp-ui-font-color1)'>{sentence}</div>"
             f"<div style='position:absolute;left:-9999px'>Picture: {html.escape(self.alt)}</div>"
@@ -125,9 +127,10 @@ class Question:
     def judge(self, answer: Any) -> tuple[bool, str]:
         """Whether an answer (a choice's text, or a number) is right, and the reason. Raises LessonError for another."""
         if self.number is not None:
-            if abs(float(answer) - self.number) <= self.within:
+            given = number(str(answer))
+            if abs(given - self.number) <= self.within:
                 return True, self.because
-            known = next((why for value, why in self.wrong if abs(float(answer) - value) <= self.within), "")
+            known = next((why for value, why in self.wrong if abs(given - value) <= self.within), "")
             return False, known or "Not this number: work it out once more, the lesson has all you need."
         chosen = next((c for c in self.choices if c.text == answer), None)
         if chosen is None:
@@ -156,14 +159,14 @@ class Question:
 
 
 def number(text: str) -> float:
-    """A decimal (with a point or a comma) or a fraction, with or without a unit. Raises ValueError for others."""
-    plain = re.fullmatch(r"([^a-zA-Z%]*)(?:nats?|bits?|%)?", text.strip())
-    if plain is None:
-        raise ValueError(f"{text!r} is not a number")
-    above, _, below = plain[1].replace(",", ".").partition("/")
-    if below and float(below) == 0:
-        raise ValueError("a division by zero")
-    return float(above) / (float(below) if below else 1.0)
+    """A decimal (with a point or a comma) or a fraction, with or without a unit. Raises LessonError for others."""
+    plain = re.sub(r"\s*(nats?|bits?|%)\s*$", "", text).replace(",", ".").replace("−", "-")
+    above, _, below = plain.partition("/")
+    try:
+        return float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        words = "This is not a number. A decimal such as 0.5 will do, or a fraction such as 1/2."
+        raise LessonError(words) from None
 
 
 class Asked(widgets.VBox):
@@ -190,12 +193,12 @@ class Asked(widgets.VBox):
         if self.question.number is not None:
             try:
                 value = number(value)
-            except ValueError:
-                self.say("This is not a number. A decimal such as 0.5 will do, or a fraction such as 1/2.")
+            except LessonError as error:
+                self.say(str(error))
                 return
         self.question.given = value
         if not self.reveal:
-            self.say(f"Noted: {value}. You will meet it again.")
+            self.say(f"Noted: {html.escape(str(value))}. You will meet it again.")
             return
         good, why = self.question.judge(value)
         self.say(f"<b>{'✓ Right.' if good else '✗ No.'}</b> {html.escape(why)}")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from wmcourse.engine.report import draw_strip
-from wmcourse.lessons.kl_divergence_loss.experiment import Run
+from wmcourse.lessons.kl_divergence_loss.experiment import EVERY, Run
 from wmcourse.lessons.live import Live, still
 from wmcourse.lessons.widget import BLUE, GREEN, GREY, ORANGE, RED, Explorer, choice, slider, stage
 
@@ -58,7 +58,7 @@ def two_densities() -> Explorer:
         for name, colour, where in (("up", GREEN, values >= 0), ("down", RED, values < 0)):
             if name in shades:
                 shades[name].remove()
-            shades[name] = bottom.fill_between(Z, values, where=where, color=colour, alpha=0.45, lw=0)
+            shades[name] = bottom.fill_between(Z, values, where=where, color=colour, alpha=0.7, lw=0)
         title.set_text("integrand q · log(q/p)" if direction == "q‖p" else "integrand p · log(p/q)")
         everywhere = density(WIDE, *first) * (log_density(WIDE, *first) - log_density(WIDE, *second))
         up = float(np.trapezoid(np.maximum(everywhere, 0), WIDE))
@@ -84,11 +84,12 @@ def bowl() -> Explorer:
     figure, axes = stage(5.6, 4.0)
     mus, logvars = np.meshgrid(np.linspace(-3, 3, 121), np.linspace(-4, 2.5, 121))
     heights = 0.5 * (np.exp(logvars) + mus**2 - 1 - logvars)
-    levels = [0.05, 0.2, 0.5, 1, 2, 3, 4, 5]
-    lines = axes.contour(mus, logvars, heights, levels=levels, cmap="viridis", linewidths=1.2)
+    levels = [0.05, 0.2, 0.5, 1, 2, 3, 4]
+    lines = axes.contour(mus, logvars, heights, levels=levels, cmap="viridis", vmax=7, linewidths=1.2)
     axes.clabel(lines, fmt="%g", fontsize=8)
     axes.plot(0, 0, "+", color="black", ms=12)
-    axes.annotate("the prior", (0, 0), (8, -3), textcoords="offset points", size=9)
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    axes.annotate("the prior", (0, 0), (8, -3), textcoords="offset points", size=9, bbox=box)
     (path,) = axes.plot([], [], ".-", color=ORANGE, lw=1, ms=4)
     (start,) = axes.plot([], [], "o", color=RED, ms=8)
     axes.set(xlabel="μ", ylabel="log σ²", xlim=(-3, 3), ylim=(-4, 2.5))
@@ -159,9 +160,9 @@ def code_bars(runs: dict[str, Run]) -> Explorer:
     axes.set(xlabel="latent dimension", ylabel="KL, nats", ylim=(0, 2.6))
     title = axes.set_title(" ")
 
-    def draw(run: str, snapshot: int) -> str:
+    def draw(run: str, step: int) -> str:
         history = runs[run]
-        i = min(snapshot, len(history.steps) - 1)
+        i = min(step // EVERY, len(history.steps) - 1)
         for bar, height in zip(bars, history.kl[i], strict=True):
             bar.set_height(height)
             bar.set_color(BLUE if height >= LIVELY else RED)
@@ -172,13 +173,13 @@ def code_bars(runs: dict[str, Run]) -> Explorer:
             f"{history.reconstruction[i]:.1f} nats; <b>{dead} of 8</b> dimensions below {LIVELY} nats"
         )
 
-    last = max(len(run.steps) for run in runs.values()) - 1
+    last = max(run.steps[-1] for run in runs.values())
     return Explorer(
         figure,
         draw,
         alt="Bars: the KL of each of eight latent dimensions; a red bar is a dead one.",
         run=choice("training", list(runs)),
-        snapshot=slider("snapshot", 0, last, last, 1),
+        step=slider("step", 0, last, last, EVERY),
     )
 
 
@@ -203,7 +204,7 @@ def samples_picture(
 def reconstructions(frames: NDArray[np.uint8], runs: dict[str, Run]) -> Image:
     """Held-out frames, and what each training made of them."""
     rows = [frames, *(run.pictures for run in runs.values() if run.pictures is not None)]
-    figure = Figure(figsize=(9.0, 0.5 + 1.05 * len(rows)), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(9.0, 0.4 + 0.98 * len(rows)), layout="constrained", facecolor="white")
     draw_strip(figure.subplots(), rows, ["frame", *runs], "What each code lets the decoder draw")
     return still(figure, f"Frames and their reconstructions by: {', '.join(runs)}")
 

@@ -42,9 +42,17 @@ class Mean(sp.Function):
         return rf"\mathbb E\left[{printer.doprint(self.args[0])}\right]" + (f"^{{{exp}}}" if exp else "")
 
 
-def variance(g: sp.Expr) -> sp.Expr:
-    """Of a polynomial g in ε, not done yet."""
-    return Mean(g**2) - Mean(g) ** 2
+class Variance(sp.Function):
+    """Var[…] over ε ~ N(0, 1) of a polynomial in ε, not done yet."""
+
+    nargs = 1
+
+    def doit(self, **hints: Any) -> sp.Expr:
+        (g,) = self.args
+        return Mean(g**2).doit() - Mean(g).doit() ** 2
+
+    def _latex(self, printer: Any, exp: str = "") -> str:
+        return rf"\mathrm{{Var}}\left[{printer.doprint(self.args[0])}\right]"
 
 
 SCORE = {mu: (z - mu) / sigma**2, sigma: sp.diff(log_normal(z, mu, sigma), sigma)}
@@ -198,7 +206,7 @@ STEPS = (
                 "This is E[f²]/E[f]. The weight of the squares is ε², and no f.",
             ),
         ),
-        (mu**2 + sigma**2 + 2 * sigma**2, Mean((mu + sigma * epsilon) ** 2 * epsilon**2)),
+        ((mu**2 + sigma**2) + 2 * sigma**2, sigma**2 * ((mu / sigma) ** 2 + 3)),
         expected=BASELINE,
         assumptions="μ real, σ > 0",
     ),

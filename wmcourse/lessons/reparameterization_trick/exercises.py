@@ -1,5 +1,5 @@
 """Lesson 02's exercises: their inputs, their right answers, and the mistakes that people make in them."""
-# ruff: noqa: UP037 (a solution is shown as it stands here, and must run where nothing is imported from __future__)
+
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ def draw_cases(rng: Rng) -> Iterator[Case]:
         ((1, 8), np.float64, "a batch of one"),
         ((5, 1), np.float32, "one latent dimension"),
         ((int(rng.integers(6, 12)), int(rng.integers(9, 20))), np.float64, "a larger batch"),
-        ((2, 5, 3), np.float64, "sequences, (B, T, Z)"),
     ):
         mu, logvar = rng.normal(0, 1.5, shape), rng.normal(-0.5, 1.2, shape)
         yield Case({"mu": mu.astype(kind), "logvar": logvar.astype(kind), "generator": None}, about, ("mu", "logvar"))
@@ -71,6 +70,8 @@ def draw_properties(ask: Ask, rng: Rng) -> str:
         return Case({"mu": mu, "logvar": logvar, "generator": generator}, "300 samples of 20 dimensions")
 
     noise, again, other = (ask(case(plain, plain), reseeded(*s)).values[0] for s in ((a, 1), (a, 2), (b, 1)))
+    if not noise.shape == again.shape == other.shape == size:
+        return f"for the shape {size} it returns {noise.shape}."
     if not np.array_equal(noise, again):
         return "noise that torch's seed does not reach: two calls after the same torch.manual_seed(…) differ."
     if np.array_equal(noise, other):
@@ -103,6 +104,9 @@ def draw_properties(ask: Ask, rng: Rng) -> str:
     one, two = ask(case(plain, plain, a), twice).values
     if not np.array_equal(first, second) or np.array_equal(one, two):
         return "one generator must give new noise in each call, and equal generators equal noise."
+    sequences = ask(case(mu[:30].reshape(2, 15, 20), logvar[:30].reshape(2, 15, 20), b)).values[0].shape
+    if sequences != (2, 15, 20):
+        return f"for sequences, (2, 15, 20), it returns the shape {sequences}."
     return not_standard(first)
 
 
@@ -171,8 +175,7 @@ def seed_inside(mu: Tensor, logvar: Tensor, generator: Noise = None) -> Tensor:
 
 def from_randn_like(mu: Tensor, logvar: Tensor, generator: Noise = None) -> Tensor:
     std = logvar.mul(0.5).exp()
-    eps = torch.randn_like(std) if generator is None else std.new_empty(std.shape).normal_(generator=generator)
-    return eps.mul(std).add(mu)
+    return torch.randn_like(std, generator=generator).mul(std).add(mu)
 
 
 def from_normal(mu: Tensor, logvar: Tensor, generator: Noise = None) -> Tensor:
@@ -217,20 +220,20 @@ REPARAMETERIZE = Exercise(
             "the ½ outside of the exponential",
             drawn(right_noise, power=1.0, scale=0.5),
             "½·exp(logvar) is half of the variance. The root of exp(logvar) is exp(½·logvar): the ½ is a power, and stands "
-            "inside.",
+            "inside. Both formulas have the same pieces, and the eye reads over their order.",
         ),
         Mistake(
             "logvar for σ",
             logvar_as_sigma,
-            "You multiply the noise with log σ² itself. It runs, and at log σ² = 0, where networks begin, there is no noise "
+            "You multiply the noise with log σ² itself: the second output looks like a width, so it is used as one. It runs, and at log σ² = 0, where networks begin, there is no noise "
             "at all; a negative σ only flips the noise. The network's output is a logarithm: undo it with exp(½·logvar).",
         ),
         Mistake(
             "sampling without a gradient",
             no_gradient,
             "`torch.normal(mu, sigma)` and `Normal(mu, sigma).sample()` draw the right z, and no slope passes: for the first "
-            "one torch even says `requires_grad=True`, and then sends zeros. Draw noise that knows nothing of μ and σ, and "
-            "make z from it by arithmetic.",
+            "one torch even says `requires_grad=True`, and then sends zeros. They are the shortest "
+            "way to a sample, and the sample is fine. Draw noise that knows nothing of μ and σ, and make z from it by arithmetic.",
         ),
         Mistake(
             "the gradient stops at σ",
@@ -241,25 +244,25 @@ REPARAMETERIZE = Exercise(
         Mistake(
             "one number for everything",
             drawn(lambda mu, g: torch.randn(1, generator=g, dtype=mu.dtype)),
-            "`torch.randn(1)` broadcasts: one ε moves all entries together. The mean over the batch then averages nothing "
+            "`torch.randn(1)` broadcasts: one ε moves all entries together. It is the shortest call, and the shape comes out right. The mean over the batch then averages nothing "
             "away, and the gradient is as noisy as with a batch of one.",
         ),
         Mistake(
             "one ε for the whole batch",
             drawn(lambda mu, g: torch.randn(mu.shape[-1], generator=g, dtype=mu.dtype)),
-            "You draw one ε of shape (Z,), and broadcasting gives it to all samples. Nothing complains, but the samples' "
+            "You draw one ε of shape (Z,), z's last axis, and broadcasting gives it to all samples. Nothing complains, but the samples' "
             "noise is the same, so averaging over the batch no longer reduces it. Draw with mu's whole shape.",
         ),
         Mistake(
             "one ε for each sample",
             drawn(lambda mu, g: torch.randn((*mu.shape[:-1], 1), generator=g, dtype=mu.dtype)),
-            "One ε for all dimensions of a sample makes z move on a line: its dimensions are perfectly correlated, where "
+            "A sample feels like one throw of one die. But one ε for all dimensions makes z move on a line: its dimensions are perfectly correlated, where "
             "q(z|x) has independent ones, which the KL of lesson 03 counts on.",
         ),
         Mistake(
             "noise that torch's seed does not reach",
             drawn(lambda mu, g: torch.from_numpy(np.random.default_rng().normal(size=mu.shape)).to(mu.dtype)),
-            "This noise comes from NumPy (or from Python's `random`), and `torch.manual_seed` does not control it: the same "
+            "This noise comes from NumPy (or from Python's `random`), which is at hand everywhere, and `torch.manual_seed` does not control it: the same "
             "run twice gives two results, and nobody can find a bug in that. Draw with torch.",
         ),
         Mistake(
@@ -278,17 +281,18 @@ REPARAMETERIZE = Exercise(
         Mistake(
             "uniform noise",
             drawn(lambda mu, g: torch.rand(mu.shape, generator=g, dtype=mu.dtype)),
-            "`torch.rand` is uniform on [0, 1): never negative, mean ½. Standard normal noise is `torch.randn`, with an n.",
+            "`torch.rand` is uniform on [0, 1): never negative, mean ½. Standard normal noise is `torch.randn`: one letter more, and easily missed.",
         ),
         Mistake(
             "the noise added to σ",
             noise_added_to_sigma,
-            "μ + σ + ε moves the mean to μ + σ and leaves the width at 1. σ is a width, so it *stretches* the noise: σ·ε.",
+            "μ + σ + ε moves the mean to μ + σ and leaves the width at 1. One says “add noise”, and "
+            "so it is tempting to add it; but σ is a width, and *stretches* the noise: σ·ε.",
         ),
         Mistake(
             "the noise multiplies μ, too",
             noise_on_both,
-            "A bracket too many: (μ + σ)·ε has the mean 0, whatever μ. The noise belongs to σ alone, and μ moves the result.",
+            "A bracket too many, and the line still has all its parts: (μ + σ)·ε has the mean 0, whatever μ. The noise belongs to σ alone, and μ moves the result.",
         ),
         Mistake(
             "no noise",
@@ -299,7 +303,7 @@ REPARAMETERIZE = Exercise(
         Mistake(
             "a clamp on logvar",
             clamped_draw,
-            "Outside of the limits σ does not follow `logvar`, and its gradient is zero: an encoder that went there never "
+            "Clamps are common, for fear that exp overflows. Outside of the limits σ does not follow `logvar`, and its gradient is zero: an encoder that went there never "
             "comes back. exp(½·logvar) is safe at these values.",
         ),
     ),
@@ -309,10 +313,10 @@ REPARAMETERIZE = Exercise(
     properties=draw_properties,
     expects="a fresh draw from N(μ, σ²) for each entry, in mu's shape and dtype, from torch's noise or the given generator, "
     "with dz/dμ = 1 and dz/dlogvar = ½·σ·ε",
-    checked="Shapes and dtypes on six fresh inputs; then, on 300 × 20 entries and in whatever order you draw: that the noise "
+    checked="Shapes and dtypes on fresh inputs; then, on 300 × 20 entries and in whatever order you draw: that the noise "
     "is N(0, 1), an own one for each entry, new in each call, and torch's; that z is μ + σ·ε with it; both slopes; the generator.",
     equivalent={
-        "line 4: + became -": "−ε is as standard normal as ε, so μ − σ·ε is the same distribution, with slopes that fit it"
+        "line 7: + became -": "−ε is as standard normal as ε, so μ − σ·ε is the same distribution, with slopes that fit it"
     },
     part=True,
 )
@@ -447,18 +451,19 @@ SCORE_GRADIENT = Exercise(
         Mistake(
             "exp(logvar) for σ",
             scored(power=1.0),
-            "logvar is log σ², so σ = exp(½·logvar). Your ½·(ε² − 1) knows that; the σ in z and in ε/σ does not.",
+            "logvar is log σ², so σ = exp(½·logvar). Your ½·(ε² − 1) knows that; the σ in z and in ε/σ does not. It is "
+            "tempting since exp(logvar) is right wherever a formula has σ² in it.",
         ),
         Mistake(
             "logvar taken for log σ",
             scored(lambda v, s, e: (v * e / s, v * (e**2 - 1)), power=1.0),
             "All of this would be right if the input were log σ: the width exp(…), and the score ε² − 1. It is log σ², twice "
-            "as much, hence the ½ in both places.",
+            "as much, hence the ½ in both places. Many programs pass log σ, so one reads it that way.",
         ),
         Mistake(
             "the ½ of the score by logvar",
             scored(lambda v, s, e: (v * e / s, v * (e**2 - 1))),
-            "ε² − 1 is the score by log σ. logvar is 2·log σ, so its score is half of that.",
+            "ε² − 1 is the score by log σ, the parameter of lesson 01's ascent. logvar is 2·log σ, so its score is half of that.",
         ),
         Mistake(
             "the slope by σ",
@@ -468,7 +473,7 @@ SCORE_GRADIENT = Exercise(
         Mistake(
             "the −1 is missing",
             scored(lambda v, s, e: (v * e / s, v * 0.5 * e**2)),
-            "The −1 comes from q's normaliser, −log σ. Without it the score does not average to 0, and the estimate is "
+            "It looks like a constant that does not matter. It comes from q's normaliser, −log σ, and without it the score does not average to 0, and the estimate is "
             "biased by ½·E[f]: adding 100 to f would change the gradient.",
         ),
         Mistake(
@@ -479,25 +484,25 @@ SCORE_GRADIENT = Exercise(
         Mistake(
             "not divided by σ",
             scored(lambda v, s, e: (v * e, v * 0.5 * (e**2 - 1))),
-            "The score by μ is ε/σ: the narrower q, the more its log-density changes when μ moves. Here lies the noise of "
+            "With z = μ + σε one expects no σ, as dz/dμ = 1. But the score by μ is ε/σ: the narrower q, the more its log-density changes when μ moves. Here lies the noise of "
             "narrow posteriors.",
         ),
         Mistake(
             "the sign turned",
             scored(lambda v, s, e: (-v * e / s, v * 0.5 * (1 - e**2))),
-            "These are the slopes of −log q. The score is the slope of *plus* log q: large values of f draw μ to where they "
+            "These are the slopes of −log q, which is what losses are made of, hence the habit. The score is the slope of *plus* log q: large values of f draw μ to where they "
             "were seen.",
         ),
         Mistake(
             "f at μ",
             scored(where="mu"),
-            "f must be asked at the *samples* z. At μ it says the same every time, and a constant times the score averages "
+            "f must be asked at the *samples* z. Asking at μ is cheaper and looks steadier, but there it says the same every time, and a constant times the score averages "
             "to 0.",
         ),
         Mistake(
             "f of the noise",
             scored(where="noise"),
-            "You ask f at ε, which is a sample of N(0, 1). The samples of q are z = μ + σε.",
+            "You ask f at ε, which is what the function is given as noise, and a sample of N(0, 1). The samples of q are z = μ + σε.",
         ),
         Mistake(
             "averaged over the samples",
@@ -508,12 +513,13 @@ SCORE_GRADIENT = Exercise(
         Mistake(
             "log q for its slope",
             log_q_for_its_slope,
-            "You weigh with log q(z) itself. The trick is ∇q = q·∇log q: it is the *gradient* of log q that stands there.",
+            "You weigh with log q(z) itself. A loss whose *gradient* is the estimate does have f·log q in it, so it looks familiar. "
+            "But these are gradients already. The trick is ∇q = q·∇log q: it is the *gradient* of log q that stands there.",
         ),
         Mistake(
             "the score through the sample",
             score_through_the_sample,
-            "You differentiate log q(z; μ, σ) with z = μ + σε still attached. Then z moves along with μ, their difference "
+            "You let autograd differentiate log q(z; μ, σ) while z = μ + σε is still attached, as one would in the path. Then z moves along with μ, their difference "
             "stays, and the slope by μ is 0. In the score z is a fixed number: detach it.",
         ),
     ),
@@ -600,18 +606,20 @@ PATH_GRADIENT = Exercise(
         Mistake(
             "exp(logvar) for σ",
             pathed(path_right, power=1.0),
-            "logvar is log σ², so σ = exp(½·logvar). Your samples are of another width, and f is asked in the wrong places.",
+            "logvar is log σ², so σ = exp(½·logvar). Your samples are of another width, so f is asked in the wrong places, "
+            "and nothing looks wrong: exp(logvar) is σ², and as positive as σ.",
         ),
         Mistake(
             "logvar taken for log σ",
             pathed(lambda g, s, e: (g, g * s * e), power=1.0),
             "With log σ as the input, z = μ + exp(…)·ε and the slope σ·ε would both be right. The input is log σ², hence a ½ "
-            "in both.",
+            "in both. The two names are easily taken for one another.",
         ),
         Mistake(
             "the ½ of dz/dlogvar",
             pathed(lambda g, s, e: (g, g * s * e)),
-            "d exp(½·logvar)/dlogvar = ½·exp(½·logvar): the inner derivative ½ comes in front.",
+            "d exp(½·logvar)/dlogvar = ½·exp(½·logvar): the inner derivative ½ comes in front. It is the one "
+            "factor that does not show in z itself.",
         ),
         Mistake(
             "the slope by σ",
@@ -621,18 +629,18 @@ PATH_GRADIENT = Exercise(
         Mistake(
             "the noise forgotten",
             pathed(lambda g, s, e: (g, g * 0.5 * s)),
-            "dz/dσ is ε, not 1: σ moves a sample outwards on whichever side it is, so the sign is the noise's.",
+            "By μ the factor is 1, so one expects the same by σ. But dz/dσ is ε: σ moves a sample outwards on whichever side it is, so the sign is the noise's.",
         ),
         Mistake(
             "the slope at μ",
             pathed(path_right, where="mu"),
-            "You differentiate f at μ for all samples. The expectation of a slope is not the slope at the expectation; it is "
+            "You differentiate f at μ for all samples, without noise, as if that were the average. The expectation of a slope is not the slope at the expectation; it is "
             "the samples that feel f's curvature, and through it σ.",
         ),
         Mistake(
             "the slope at the noise",
             pathed(path_right, where="noise"),
-            "You differentiate f at ε. The samples are z = μ + σε.",
+            "You differentiate f at ε, the input that has the right shape. The samples are z = μ + σε.",
         ),
         Mistake(
             "the mean of everything differentiated",
@@ -649,12 +657,12 @@ PATH_GRADIENT = Exercise(
         Mistake(
             "averaged over the samples",
             path_averaged,
-            "This is the finished estimate, (B, Z). Here each sample keeps its own, so that their variance can be seen.",
+            "This is the finished estimate, (B, Z), the one that training wants. Here each sample keeps its own, so that their variance can be seen.",
         ),
         Mistake(
             "the score in place of the path",
             score_gradient,
-            "This is exercise 2: right on average and much noisier. The path uses f's slope, not its value.",
+            "This is exercise 2: right on average, so a test with many samples would pass it, and much noisier. The path uses f's slope, not its value.",
         ),
     ),
     (path_through_parameters, path_by_vjp),
@@ -736,7 +744,7 @@ BASELINE_GRADIENT = Exercise(
         Mistake(
             "no baseline",
             score_gradient,
-            "This is exercise 2, unchanged. Subtract from each value the mean of the other samples' values.",
+            "This is exercise 2, unchanged: unbiased already, so nothing seems to be missing. Subtract from each value the mean of the other samples' values.",
         ),
         Mistake(
             "its own value in the mean",
@@ -748,34 +756,36 @@ BASELINE_GRADIENT = Exercise(
         Mistake(
             "divided by S",
             based(lambda v: v - (v.sum(0) - v) / len(v)),
-            "There are S − 1 others, so their mean divides by S − 1. (It stays unbiased, but removes too little.)",
+            "`len(values)` is what one divides by out of habit. There are S − 1 others, so their mean divides by S − 1. (Yours stays unbiased, but removes too little.)",
         ),
         Mistake(
             "the sum of the others",
             based(lambda v: v - (v.sum(0) - v)),
-            "You subtract the *sum* of the others. It is unbiased, as any such number is, and overshoots: the noise grows.",
+            "You subtract the *sum* of the others. It is as unbiased as their mean, so no average shows the mistake; but it "
+            "overshoots, and the noise grows.",
         ),
         Mistake(
             "the baseline added",
             based(lambda v: v + rest(v)),
-            "With a plus the typical value counts twice. Unbiased still, and noisier than with no baseline at all.",
+            "With a plus the typical value counts twice. It is unbiased still, which hides the mistake, and noisier than no "
+            "baseline at all.",
         ),
         Mistake(
             "the baseline alone",
             based(rest),
-            "You weigh the scores with the baseline and forgot the sample's own value. What is left has the mean 0: no "
+            "You weigh the scores with the baseline, having worked it out with care, and forgot the sample's own value. What is left has the mean 0: no "
             "gradient at all.",
         ),
         Mistake(
             "the mean over the batch",
             based(lambda v: v - v.mean(1, keepdim=True)),
-            "You average over frames (axis 1). Other frames have other values altogether, and each frame's own value is in "
+            "You average over frames (axis 1), the batch that one always averages over. Other frames have other values altogether, and each frame's own value is in "
             "the mean. The others of the *same* frame are on axis 0.",
         ),
         Mistake(
             "the terms centred",
             scored(terms_centred),
-            "You subtract the mean from the finished terms, so that they average to exactly 0: the gradient is gone. The "
+            "Centring sounds like what a baseline does. But you subtract the mean from the finished terms, so that they average to exactly 0: the gradient is gone. The "
             "baseline is subtracted from f's *value*, before the score multiplies it.",
         ),
         Mistake(
@@ -876,12 +886,12 @@ LAPLACE = Exercise(
         Mistake(
             "the normal's inverse",
             other_laplace(torch.special.ndtri),
-            "This is Φ⁻¹(u): it makes Gaussian samples. Each family has the inverse of its *own* distribution function.",
+            "This is Φ⁻¹(u), the inverse that one knows: it makes Gaussian samples. Each family has the inverse of its *own* distribution function.",
         ),
         Mistake(
             "the two sides swapped",
             other_laplace(lambda u: torch.where(u < 0.5, -torch.log(2 - 2 * u), torch.log(2 * u))),
-            "log(2u) belongs to u < ½, where it is negative: the left side of μ. Swapped, no sample strays farther than "
+            "Each half is right, and in the wrong place: log(2u) belongs to u < ½, where it is negative, the left side of μ. Swapped, no sample strays farther than "
             "b·log 2.",
         ),
         Mistake(
@@ -893,19 +903,20 @@ LAPLACE = Exercise(
         Mistake(
             "only one side",
             other_laplace(lambda u: torch.log(2 * u)),
-            "log(2u) solves F(z) = u only left of μ. Used everywhere it makes a reversed exponential distribution: no sample "
+            "log(2u) solves F(z) = u only left of μ, where the formula was given first. Used everywhere it makes a reversed exponential distribution: no sample "
             "above μ + b·log 2.",
         ),
         Mistake(
             "an exponential",
             other_laplace(lambda u: -torch.log1p(-u)),
-            "−log(1 − u) is an exponential distribution's inverse: it starts at μ and goes to the right only. A Laplace is "
+            "−log(1 − u) is an exponential distribution's inverse, the best-known example of the method: it starts at μ and goes to the right only. A Laplace is "
             "two of them, back to back.",
         ),
         Mistake(
             "the 2 forgotten",
             other_laplace(lambda u: torch.where(u < 0.5, torch.log(u), -torch.log(1 - u))),
-            "F(μ) is ½, so u = ½ must give μ. Without the 2 the two halves start b·log 2 away from μ, and leave a gap.",
+            "F(μ) is ½, so u = ½ must give μ. Without the 2, which stems from F's ½ and is easily lost on the way, the two halves "
+            "start b·log 2 away from μ, and leave a gap.",
         ),
         Mistake(
             "the ½ of a variance",
@@ -915,19 +926,19 @@ LAPLACE = Exercise(
         Mistake(
             "log b for b",
             laplace_scale_added,
-            "You multiply with log_scale itself. It is a logarithm: b = exp(log_scale), which is always positive.",
+            "You multiply with log_scale itself, which the name of the input invites. It is a logarithm: b = exp(log_scale), which is always positive.",
         ),
         Mistake(
             "the gradient cut",
             laplace_cut,
-            "The values are right, and no slope passes: something is detached. All of it is arithmetic on mu and "
+            "The values are right, and no slope passes: something is detached, as is right for *noise*. But all of it is arithmetic on mu and "
             "log_scale; let torch see it.",
             "the gradient cut",
         ),
         Mistake(
             "uniform noise, stretched",
             other_laplace(lambda u: 2 * u - 1),
-            "μ + b·(2u − 1) is uniform on an interval. The inverse of F is what gives the noise its shape.",
+            "μ + b·(2u − 1) has the pattern of z = μ + σε, and is uniform on an interval. The inverse of F is what gives the noise its shape.",
         ),
     ),
     (laplace_with_a_sign, laplace_from_distributions, laplace_as_a_difference),
@@ -1028,74 +1039,74 @@ GUMBEL = Exercise(
         Mistake(
             "the sign of the noise",
             other_noise(lambda u: torch.log(-torch.log(u))),
-            "log(−log u) is a Gumbel turned around: its long tail points down. The one with argmax = a sample of the softmax "
+            "With three minus signs about, one is soon lost. log(−log u) is a Gumbel turned around: its long tail points down. The one with argmax = a sample of the softmax "
             "is −log(−log u).",
         ),
         Mistake(
             "one logarithm only",
             other_noise(lambda u: -torch.log(u)),
-            "−log u is exponential noise. The Gumbel takes minus the log of *that* once more. With one log the argmax does "
+            "−log u is exponential noise, the inverse that comes to mind first. The Gumbel takes minus the log of *that* once more. With one log the argmax does "
             "not follow the softmax's probabilities.",
         ),
         Mistake(
             "uniform noise",
             other_noise(lambda u: u),
-            "You add u itself. Uniform noise has no tails: a logit that is behind by 1 would never win.",
+            "You add u itself, the noise as it comes. Uniform noise has no tails: a logit that is behind by 1 would never win.",
         ),
         Mistake(
             "normal noise",
             other_noise(torch.special.ndtri),
-            "Gaussian noise before an argmax makes another distribution (a probit), not the softmax's. The Gumbel is the one "
+            "What worked for z is tempting here. But Gaussian noise before an argmax makes another distribution (a probit), not the softmax's. The Gumbel is the one "
             "for which P(k wins) = softmax(logits)_k exactly.",
         ),
         Mistake(
             "no noise",
             relaxed(lambda logits, g, t: logits / t),
-            "This is a softmax at temperature τ: the same every time. A *sample* needs the noise.",
+            "This is a softmax at temperature τ, which looks like the result, and is the same every time. A *sample* needs the noise.",
         ),
         Mistake(
             "multiplied by the temperature",
             relaxed(lambda logits, g, t: (logits + g) * t),
-            "A small τ should sharpen, so it divides. Multiplied, τ → 0 makes all categories equal.",
+            "“More temperature, more noise” suggests a product. But a small τ should sharpen, so it divides. Multiplied, τ → 0 makes all categories equal.",
         ),
         Mistake(
             "temperature on the logits only",
             relaxed(lambda logits, g, t: logits / t + g),
-            "The sum is divided as a whole. With τ on the logits alone the argmax follows softmax(logits/τ): another "
+            "That is how a softmax gets a temperature, without noise. Here the sum is divided as a whole: with τ on the logits alone the argmax follows softmax(logits/τ): another "
             "distribution, and no relaxation of it. (A temperature in one of two places: you meet this again in lesson 07.)",
         ),
         Mistake(
             "temperature on the noise only",
             relaxed(lambda logits, g, t: logits + g / t),
-            "The sum is divided as a whole. With τ under the noise alone, a cold sample is noisier than a warm one, and "
+            "As if τ were the strength of the noise. The sum is divided as a whole: with τ under the noise alone a cold sample is noisier than a warm one, and "
             "never becomes one-hot through its logits.",
         ),
         Mistake(
             "the probabilities in place of the logits",
             relaxed(lambda logits, g, t: (torch.softmax(logits, -1) + g) / t),
-            "The noise is added to *logits* (or to log-probabilities, which differ by a constant that the softmax does not "
+            "A die has probabilities, so one reaches for them. But the noise is added to *logits* (or to log-probabilities, which differ by a constant that the softmax does not "
             "see). Added to probabilities, which lie within 1 of one another, it drowns them.",
         ),
         Mistake(
             "softmax over the batch",
             over_the_batch,
-            "`dim=0` lets the samples compete for a category. The categories are on the last axis.",
+            "`dim=0` is the first axis, not the categories': it lets the samples compete for a category. The categories are on the last axis.",
         ),
         Mistake(
             "the argmax",
             hard,
-            "This is the exact sample, and it has no gradient: an argmax does not move when the logits move a little. The "
+            "This is the exact sample, what one wants in the end, and it has no gradient: an argmax does not move when the logits move a little. The "
             "softmax is the price for a slope.",
         ),
         Mistake(
             "logarithms returned",
             logs_of_it,
-            "`log_softmax` gives log-probabilities. The relaxed sample itself is positive and sums to 1.",
+            "`log_softmax` is the habit from losses, and gives log-probabilities. The relaxed sample itself is positive and sums to 1.",
         ),
         Mistake(
             "exponentials that overflow",
             exponentials_alone,
-            "exp of a logit of 200 is infinity in float32, and ∞/∞ is NaN. `torch.softmax` subtracts the largest first.",
+            "The formula as it stands in the paper, and right for small logits. exp of 200 is infinity in float32, and ∞/∞ is NaN. `torch.softmax` subtracts the largest first.",
         ),
     ),
     (gumbel_by_logs, gumbel_as_a_race),
