@@ -84,9 +84,19 @@ def test_not_equal(a: Any, b: Any) -> None:
     assert equal(b, a) == ""
 
 
+class Touchy(sp.Function):
+    """Not to be asked for a number."""
+
+    @classmethod
+    def eval(cls, argument: sp.Expr) -> None:
+        if argument.is_number:
+            raise ValueError("no")
+
+
 @pytest.mark.parametrize(
     ("a", "b"),
     [
+        (Touchy(x), x),
         (sp.nan, x),
         (sp.nan, sp.nan),
         (sp.zoo, x),

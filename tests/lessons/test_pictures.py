@@ -134,3 +134,31 @@ def test_a_world_that_ended_is_shown_as_it_was_before_it_began_anew(shown: list[
         world.state.x[:] = 16.0  # a new episode, elsewhere
         game.watch(world, np.array([0]), none)
         np.testing.assert_array_equal(game.images[1].get_array(), before)
+
+
+def test_a_painter_paints_what_a_full_drawing_shows() -> None:
+    figure = Figure(figsize=(4, 2), dpi=100, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    right.axis("off")
+    (line,) = left.plot([0, 1], [0, 1], label="a line")
+    left.legend()
+    title, shade = left.set_title("one"), left.fill_between([0, 1], [0, 1], alpha=0.5)
+    right.imshow(np.eye(3))
+    right.text(0, 0, "words")
+    figure.suptitle("above")
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    painter = live.Painter(figure)
+
+    def same() -> bool:
+        return np.array_equal(pixels(painter.paint()), pixels(png(figure)))
+
+    assert same()
+    line.set_ydata([1, 0])
+    title.set_text("two")
+    shade.remove()
+    assert same()
+    before = painter.framing
+    left.set_xlim(-3, 3)  # an axis that changes is drawn again
+    assert same()
+    assert painter.framing is not before

@@ -8,9 +8,20 @@ from torch import Tensor
 
 from wmcourse.worlds import DodgeVectorEnv
 
+HELD_OUT = 256
+
 
 def dodge_frames(worlds: int = 64, steps: int = 64, seed: int = 0) -> Tensor:
-    """Frames (worlds·steps, 1, 32, 32) in [0, 1] of random play."""
+    """Frames (worlds·steps, 1, 32, 32) in [0, 1] of random play, shuffled.
+
+    The last ``HELD_OUT`` of them are of other episodes than the rest: those to measure on.
+    """
+    frames, fresh = (play(worlds, steps, s) for s in (seed, seed + 7_000))
+    return torch.cat([frames[:-HELD_OUT], fresh[-HELD_OUT:]])
+
+
+def play(worlds: int, steps: int, seed: int) -> Tensor:
+    """All frames of some worlds, shuffled."""
     world, rng = DodgeVectorEnv(worlds), np.random.default_rng(seed)
     frames, _ = world.reset(seed=seed)
     kept, action = [], np.zeros((worlds, 1), np.float32)

@@ -169,7 +169,7 @@ def panel_html(lesson: Lesson) -> str:
         f"<div class='wm-panel' role='status' style='color:var(--jp-ui-font-color1);line-height:1.5'>"
         f"<b>Lesson {number}: {count} of {len(tasks)} passed</b><table>{rows}</table>"
         f"<details><summary>The whole course</summary><ul style='{PLAIN}'>{course}</ul></details>"
-        f"<small>★ becomes a part of your world model. {where}</small></div>"
+        f"<small>★ is kept as you wrote it, in <code>parts</code>. {where}</small></div>"
     )
 
 

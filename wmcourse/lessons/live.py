@@ -68,7 +68,8 @@ class Painter:
         """All but the axes' own furniture, in the order of drawing."""
         found: list[Artist] = []
         for axes in self.figure.axes:
-            furniture = (axes.xaxis, axes.yaxis, axes.patch)
+            furniture = [axes.xaxis, axes.yaxis, axes.patch]
+            furniture += [] if axes.axison else axes.spines.values()  # after axis("off")
             found += sorted((a for a in axes.get_children() if a not in furniture), key=lambda a: a.get_zorder())
         return [*found, *self.figure.texts, *self.figure.legends]
 

@@ -1,0 +1,213 @@
+"""Lesson 01's derivation: its symbols, the learner's steps, and the formulas of its card.
+
+The model of the whole derivation: z ~ N(0, 1), x | z ~ N(w·z + b, s²). Its posterior and evidence are known.
+"""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from wmcourse.lessons.derivation import Step
+from wmcourse.lessons.exercise import Mistake
+
+z, x, w, b, mu, log_sigma, m = sp.symbols("z x w b mu log_sigma m", real=True)
+s, sigma, v = sp.symbols("s sigma v", positive=True)
+
+
+def normal(z: sp.Expr, mu: sp.Expr, sigma: sp.Expr) -> sp.Expr:
+    """The density N(z; μ, σ²)."""
+    return sp.exp(-((z - mu) ** 2) / (2 * sigma**2)) / (sigma * sp.sqrt(2 * sp.pi))
+
+
+def log_normal(z: sp.Expr, mu: sp.Expr, sigma: sp.Expr) -> sp.Expr:
+    """Its logarithm, written out: sympy need not find out that log exp x is x."""
+    return -((z - mu) ** 2) / (2 * sigma**2) - sp.log(sigma) - sp.log(2 * sp.pi) / 2
+
+
+def under_q(f: sp.Expr) -> sp.Integral:
+    """E[f(z)] for z ~ q = N(μ, σ²), not done yet."""
+    return sp.Integral(normal(z, mu, sigma) * f, (z, -sp.oo, sp.oo))
+
+
+MISFIT = (x - w * mu - b) ** 2 + w**2 * sigma**2
+POSTERIOR_MEAN = w * (x - b) / (s**2 + w**2)
+POSTERIOR_STD = s / sp.sqrt(s**2 + w**2)
+LOG_EVIDENCE = -((x - b) ** 2) / (2 * (s**2 + w**2)) - sp.log(2 * sp.pi * (s**2 + w**2)) / 2
+RECONSTRUCTION = -MISFIT / (2 * s**2) - sp.log(2 * sp.pi * s**2) / 2  # E_q[log p(x|z)]
+PRICE = (sigma**2 + mu**2 - 1) / 2 - sp.log(sigma)  # E_q[log q(z) - log p(z)]
+ELBO = RECONSTRUCTION - PRICE
+BY_LOG_SIGMA = 1 - sp.exp(2 * log_sigma) * (1 + w**2 / s**2)
+
+STEPS = (
+    Step(
+        "posterior_mean",
+        "The exact posterior, by completing the square",
+        10,
+        2,
+        (
+            "As a function of z alone, log p(x, z) is −½·(1 + w²/s²)·z² + (w·(x − b)/s²)·z + terms without z. A Gaussian's "
+            "is −½·z²/v + (m/v)·z + …, with m its mean and v its variance. Compare the two.",
+            "1/v = 1 + w²/s² and m/v = w·(x − b)/s². Multiply the second by v = s²/(s² + w²).",
+        ),
+        (
+            Mistake(
+                "the prior forgotten",
+                (x - b) / w,
+                "This solves x = w·z + b for z, as if the reading had no noise. The prior pulls the answer towards 0, and the "
+                "more so the larger s is.",
+            ),
+            Mistake(
+                "not divided by the precision",
+                w * (x - b) / s**2,
+                "This is m/v, the factor of z. The mean is v times that, with 1/v = 1 + w²/s².",
+            ),
+            Mistake(
+                "b forgotten",
+                w * x / (s**2 + w**2),
+                "At x = b the reading says nothing against the prior's own mean, so the posterior's must be 0 there.",
+            ),
+            Mistake(
+                "the factor w missing",
+                (x - b) / (s**2 + w**2),
+                "x is in pixels and z has no unit: a factor w, in pixels, is missing above the line.",
+            ),
+            Mistake(
+                "the mean of x in place of the mean of z",
+                w**2 * (x - b) / (s**2 + w**2),
+                "This is w·m, how far from b the posterior expects the reading without its noise. z is what is asked for.",
+            ),
+            Mistake(
+                "the sign turned",
+                -POSTERIOR_MEAN,
+                "A reading above b speaks for a z above 0 when w > 0. Watch the sign of z in (x − w·z − b)².",
+            ),
+            Mistake(
+                "s for s²",
+                w * (x - b) / (s + w**2),
+                "The likelihood divides the square by 2s²: it is the variance s² that stands beside w².",
+            ),
+        ),
+        (
+            w / s**2 * (x - b) / (1 + w**2 / s**2),
+            (w * x - w * b) / (w**2 + s**2),
+        ),
+        expected=POSTERIOR_MEAN,
+        assumptions="x, w, b real, s > 0",
+    ),
+    Step(
+        "misfit",
+        "How far q's guesses miss the reading",
+        5,
+        1,
+        (
+            "Write z = μ + (z − μ). Then x − w·z − b is a constant, minus w·(z − μ). Square it, and take the three expectations.",
+            "E[(z − μ)] = 0 kills the mixed term; E[w²·(z − μ)²] = w²·σ².",
+        ),
+        (
+            Mistake(
+                "the variance forgotten",
+                (x - w * mu - b) ** 2,
+                "As if every z were at μ. A guess that spreads misses on average by more: E[z²] is not E[z]².",
+            ),
+            Mistake(
+                "the variance without its w",
+                (x - w * mu - b) ** 2 + sigma**2,
+                "z is multiplied by w before it is compared with x, so its variance is multiplied by w².",
+            ),
+            Mistake(
+                "w for w²",
+                (x - w * mu - b) ** 2 + w * sigma**2,
+                "The variance of w·z is w²·σ²: the factor is squared with the rest.",
+            ),
+            Mistake(
+                "σ for σ²",
+                (x - w * mu - b) ** 2 + w**2 * sigma,
+                "E[(z − μ)²] is the variance σ², not the width σ.",
+            ),
+            Mistake(
+                "the noise of x added",
+                (x - w * mu - b) ** 2 + s**2,
+                "s is the noise of readings to come. This x is given, a constant; only z is random here.",
+            ),
+            Mistake(
+                "the variance subtracted",
+                (x - w * mu - b) ** 2 - w**2 * sigma**2,
+                "E[z²] = μ² + σ²: spreading out adds to a squared distance.",
+            ),
+        ),
+        (
+            (x - b) ** 2 - 2 * (x - b) * w * mu + w**2 * (mu**2 + sigma**2),
+            w**2 * (sigma**2 + (mu - (x - b) / w) ** 2),
+        ),
+        expected=MISFIT,
+        assumptions="x, w, b, μ real, σ > 0",
+    ),
+    Step(
+        "by_log_sigma",
+        "The slope that sets q's width",
+        10,
+        2,
+        (
+            "Which terms of the ELBO have σ? −w²σ²/2s² from the misfit, and −σ²/2 + log σ. Put σ = exp(log_sigma), then "
+            "differentiate by log_sigma.",
+            "d(σ²)/d log σ = 2σ², and d(log σ)/d log σ = 1.",
+        ),
+        (
+            Mistake(
+                "the slope by σ",
+                sp.exp(-log_sigma) - sp.exp(log_sigma) * (1 + w**2 / s**2),
+                "This is dELBO/dσ. By the chain rule dσ/d log σ = σ comes to it.",
+            ),
+            Mistake(
+                "the slope of the entropy forgotten",
+                -sp.exp(2 * log_sigma) * (1 + w**2 / s**2),
+                "log σ has the slope 1. It is the entropy of q, and the only thing that keeps q from shrinking to a spike.",
+            ),
+            Mistake(
+                "log σ taken for log σ²",
+                1 - sp.exp(log_sigma) * (1 + w**2 / s**2),
+                "σ² = exp(2·log_sigma). exp(log_sigma) would be right if the name were logvar.",
+            ),
+            Mistake(
+                "the prior forgotten",
+                1 - sp.exp(2 * log_sigma) * w**2 / s**2,
+                "The prior has its −σ²/2, too: without it q would have the width of the likelihood alone.",
+            ),
+            Mistake(
+                "the slope by log σ²",
+                BY_LOG_SIGMA / 2,
+                "This is the derivative by logvar = 2·log_sigma, half of what is asked for.",
+            ),
+            Mistake(
+                "the sign turned",
+                -BY_LOG_SIGMA,
+                "This is the slope of the *loss*, −ELBO. The ELBO is climbed, not descended.",
+            ),
+        ),
+        (
+            (s**2 - (s**2 + w**2) * sp.exp(2 * log_sigma)) / s**2,
+            1 - sp.exp(log_sigma) ** 2 - (w * sp.exp(log_sigma) / s) ** 2,
+        ),
+        expected=BY_LOG_SIGMA,
+        assumptions="w, log_sigma real, s > 0",
+    ),
+)
+
+LOG_PX, BOUND = sp.Symbol(r"\log p(x)"), sp.Symbol(r"\mathrm{ELBO}")
+GAP = sp.Symbol(r"\mathrm{KL}(q(z)\,\Vert\,p(z\mid x))")
+FORMULAS = {
+    "for any q": sp.Eq(LOG_PX, sp.Add(BOUND, GAP, evaluate=False), evaluate=False),
+    "ELBO, z ~ N(0, 1), x given z ~ N(w z + b, s²), q = N(μ, σ²)": sp.Eq(BOUND, ELBO, evaluate=False),
+    "log-evidence": sp.Eq(LOG_PX, LOG_EVIDENCE, evaluate=False),
+    "posterior's mean": sp.Eq(sp.Symbol(r"\mathbb{E}[z\mid x]"), POSTERIOR_MEAN, evaluate=False),
+    "posterior's variance": sp.Eq(sp.Symbol(r"\mathrm{Var}[z\mid x]"), POSTERIOR_STD**2, evaluate=False),
+    "slope by μ": sp.Eq(sp.Symbol(r"\partial\mathrm{ELBO}/\partial\mu"), sp.diff(ELBO, mu), evaluate=False),
+    "slope by log σ": sp.Eq(
+        sp.Symbol(r"\partial\mathrm{ELBO}/\partial\log\sigma"),
+        BY_LOG_SIGMA.subs(sp.exp(2 * log_sigma), sigma**2),
+        evaluate=False,
+    ),
+    "best factorised q, Λ the posterior's precision": sp.Eq(
+        sp.Symbol(r"\sigma_i^2"), 1 / sp.Symbol(r"\Lambda_{ii}", positive=True), evaluate=False
+    ),
+}
