@@ -2,10 +2,10 @@
 # # 04 · Reconstruction loss
 #
 # **The question.** Lesson 03 put a price on the code: so many nats for what is whispered to the decoder. The other half of the loss
-# is what the decoder's picture costs, and for the two to be added it must be in the same nats: −log p(x|z), the surprise of the true
-# frame under what was drawn. But p must be chosen. Below, one frame of Dodge, one blurred drawing of it, and what four likelihoods charge
-# for the same pixels. The bills differ by thousands of nats, and two are negative. Which one is right, what does each of them make a decoder draw,
-# and what happens when somebody takes a mean where the sum belongs?
+# is what the decoder's picture costs, and for the two to be added it must be in the same nats: −log p(x|z), the surprise of the
+# true frame under what was drawn. But p must be chosen. Below, one frame of Dodge, one blurred drawing of it, and what four
+# likelihoods charge for the same pixels. The bills differ by thousands of nats, and two are negative. Which one is right, what does
+# each of them make a decoder draw, and what happens when somebody takes a mean where the sum belongs?
 
 # %% keep=true
 import math
@@ -18,6 +18,23 @@ from wmcourse.lessons import open_lesson
 from wmcourse.lessons.derivation import proved
 from wmcourse.lessons.frames import dodge_frames
 from wmcourse.lessons.map import system_map
+from wmcourse.lessons.reconstruction_loss.derivation import (
+    BCE,
+    GAUSSIAN,
+    a,
+    b,
+    ell,
+    m,
+    n,
+    p,
+    s,
+    sae,
+    sigma,
+    sse,
+    t,
+    u,
+    x,
+)
 from wmcourse.lessons.reconstruction_loss.experiment import (
     bernoulli_8bit,
     gaussian_8bit,
@@ -38,11 +55,11 @@ from wmcourse.lessons.reconstruction_loss.widgets import (
 lesson = open_lesson("04")
 ex, steps = lesson.exercises, lesson.steps
 frames = dodge_frames()  # 4,096 of them, (N, 1, 32, 32), in [0, 1]: those of lesson 03
-opening(pictures(frames)[1])
+opening(pictures(frames)[2])
 
 # %% [markdown]
-# The three bells have one standard deviation, 0.1 (black is 0, white is 1). Above each map stands the whole bill; below it, how much of that is due to the
-# blur: what is left when the bill for a perfect drawing is taken off.
+# The three bells have one standard deviation, 0.1 (black is 0, white is 1). Above each map stands the whole bill; below it, how
+# much of that is due to the blur: what is left when the bill for a perfect drawing is taken off.
 #
 # **After this lesson you can**
 #
@@ -57,13 +74,13 @@ opening(pictures(frames)[1])
 # | Predict first | 5 | – |
 # | Derive | 25 | – |
 # | See it | 10 | – |
-# | Build it | 60 | – |
-# | Measure it | 20 | 1 |
+# | Build it | 55 | – |
+# | Measure it | 15 | 1 |
 # | Explain it | 5 | – |
 # | Close | 5 | – |
 #
-# **From before** you need lesson 01's ELBO, whose first term this is, and lesson 03's nats, β and collapse. Below: where this piece sits in the
-# finished system, and your progress.
+# **From before** you need lesson 01's ELBO, whose first term this is, and lesson 03's nats, β and collapse. Below: where this piece
+# sits in the finished system, and your progress.
 
 # %% keep=true
 display(system_map(highlight=["V"]), lesson.panel())
@@ -80,25 +97,25 @@ for name in ("negative_loss", "two_futures", "mean_pixels"):
 # %% [markdown]
 # ## Derive
 #
-# **The decoder is a likelihood.** It does not draw a frame, it draws a *distribution* over frames, and pixels are independent once z is known. So
-# the frame's probability is a product over pixels, and its negative logarithm a **sum**:
+# **The decoder is a likelihood.** It does not draw a frame, it draws a *distribution* over frames, and pixels are independent once
+# z is known. So the frame's probability is a product over pixels, and its negative logarithm a **sum**:
 #
 # $$-\log p(x\,|\,z) \;=\; \sum_{i}\, -\log p(x_i\,|\,z) .$$
 #
-# **Black or white.** A Bernoulli pixel is white with probability s: $p(x) = s^{\,x}(1-s)^{1-x}$. Put in x = 1: what is left is s. You will meet this formula with
-# the exponents swapped, $s^{1-x}(1-s)^x$; put in x = 1 there, and a white pixel has the probability $1-s$. That version trains without complaint, to the negative
-# of the picture. The network puts out a *logit* ℓ, any real number, and $s = 1/(1+e^{-\ell})$.
+# **Black or white.** A Bernoulli pixel is white with probability s: $p(x) = s^{\,x}(1-s)^{1-x}$. Put in x = 1: what is left is s.
+# You will meet this formula with the exponents swapped, $s^{1-x}(1-s)^x$; put in x = 1 there, and a white pixel has the probability
+# $1-s$. That version trains without complaint, to the negative of the picture. The network puts out a *logit* ℓ, any real number,
+# and $s = 1/(1+e^{-\ell})$.
 
 # %% [markdown]
 # ### Step · From a probability to a logit
 #
 # ●●○ · 5 minutes · `steps.bce.hint()`
 #
-# Write $-\log p(x) = -x\log s - (1-x)\log(1-s)$ in terms of ℓ (`ell`) and `x`. (Two imported helpers: `s(ell)` is the sigmoid, `sp.log` and `sp.exp` are sympy's.)
+# Write $-\log p(x) = -x\log s - (1-x)\log(1-s)$ in terms of ℓ (`ell`) and `x`. (Two imported helpers: `s(ell)` is the sigmoid,
+# `sp.log` and `sp.exp` are sympy's.)
 
 # %% step="bce"
-from wmcourse.lessons.reconstruction_loss.derivation import GAUSSIAN, a, b, ell, m, n, p, s, sae, sigma, sse, t, u, x
-
 bce = ...  # in ell and x
 ### BEGIN SOLUTION
 bce = sp.log(1 + sp.exp(ell)) - ell * x
@@ -124,21 +141,22 @@ bce_by_logit = s(ell) - x
 steps.bce_by_logit.check(bce_by_logit)
 
 # %% [markdown]
-# **Probability less pixel**: as simple as a squared error's slope, and never more than 1. A sure and wrong pixel pulls with full force, whereas a squared error
-# behind a sigmoid would have the factor $s(1-s)$, which is nearly 0 just there.
+# **Probability less pixel**: as simple as a squared error's slope, and never beyond ±1. A sure and wrong pixel pulls with full
+# force, whereas a squared error behind a sigmoid would have the factor $s(1-s)$, which is nearly 0 just there.
 #
 # **The stable form.** On paper you are done. In float32 exp(89) is infinite. So the large part is taken out, for either sign of ℓ:
 #
 # $$-\log p(x) = \max(\ell, 0) - \ell x + \log\big(1 + e^{-|\ell|}\big) .$$
 #
-# The machine checks both cases, ℓ = a and ℓ = −a with a > 0. Then three ways to break it: the log of a sigmoid; pixels left in 0–255, where 178 is the agent's
-# shade (the "loss" has no bottom, and falls as one would wish); and, a footnote, the kink. At ℓ = 0 exactly, the pieces have corners that cancel on paper and not in
-# automatic differentiation: `clamp` passes the slope 1 − x there, `torch.maximum` shares it and has ½ − x. Only a network whose last layer starts at zero notices.
+# The machine checks both cases, ℓ = a and ℓ = −a with a > 0. Then three ways to break it: the log of a sigmoid; pixels left in
+# 0–255, where 178 is the agent's shade (the "loss" has no bottom, and falls as one would wish); and, a footnote, the kink. At ℓ = 0
+# exactly, the pieces have corners that cancel on paper and not in automatic differentiation: `clamp` passes the slope 1 − x there,
+# `torch.maximum` shares it and has ½ − x. Only a network whose last layer starts at zero notices.
 
 # %%
 display(
-    proved(a - a * x + sp.log(1 + sp.exp(-a)), bce.subs(ell, a), "ℓ = a: max(ℓ, 0) is a."),
-    proved(0 + a * x + sp.log(1 + sp.exp(-a)), bce.subs(ell, -a), "ℓ = −a: max(ℓ, 0) is 0."),
+    proved(a - a * x + sp.log(1 + sp.exp(-a)), BCE.subs(ell, a), "ℓ = a: max(ℓ, 0) is a."),
+    proved(0 + a * x + sp.log(1 + sp.exp(-a)), BCE.subs(ell, -a), "ℓ = −a: max(ℓ, 0) is 0."),
 )
 for logit, pixel in ((-20.0, 1.0), (-120.0, 1.0), (18.0, 0.0)):
     value, target = torch.tensor(logit), torch.tensor(pixel)
@@ -147,7 +165,8 @@ for logit, pixel in ((-20.0, 1.0), (-120.0, 1.0), (18.0, 0.0)):
     stable = F.binary_cross_entropy_with_logits(value, target)
     print(f"logit {logit:+6.0f}, pixel {pixel:.0f}: log of a sigmoid {naive:7.3f}, stable {stable:7.3f} nats")
 for logit in (1.0, 10.0, 100.0):
-    print(f"logit {logit:+6.0f}, pixel 178: {F.softplus(torch.tensor(logit)) - 178 * logit:12,.1f} nats".replace("-", "−"))
+    unbounded = F.softplus(torch.tensor(logit)) - 178 * logit
+    print(f"logit {logit:+6.0f}, pixel 178: {unbounded:9,.1f} nats")
 
 zero, target = torch.zeros(1, requires_grad=True), torch.tensor([0.2])
 for name, largest in (("clamp", zero.clamp(min=0)), ("maximum", torch.maximum(zero, torch.zeros(1)))):
@@ -156,16 +175,16 @@ for name, largest in (("clamp", zero.clamp(min=0)), ("maximum", torch.maximum(ze
 assert abs(slope.item() - 0.3) < 1e-6
 
 # %% [markdown]
-# **Any grey, with a width.** A Gaussian pixel around the decoder's mean m has three terms, and all three belong to it. The first alone is the squared error
-# with a ½. Drop the ½, as `mse_loss` summed does, and you have not scaled the Gaussian of σ = 1: you have another one, with σ² = ½, which takes each error twice as seriously
-# against the KL. It is a β of ½ in disguise. Many a text has the ½ in its formula and loses it in its code.
+# **Any grey, with a width.** A Gaussian pixel around the decoder's mean m has three terms, and all three belong to it. The first
+# alone is the squared error with a ½. Drop the ½, as `mse_loss` summed does, and you have not scaled the Gaussian of σ = 1: you
+# have another one, with σ² = ½, which takes each error twice as seriously against the KL. It is a β of ½ in disguise. Many a text
+# has the ½ in its formula and loses it in its code.
 
 # %%
 bell = sp.exp(-((x - m) ** 2) / (2 * sigma**2)) / (sigma * sp.sqrt(2 * sp.pi))
-half = GAUSSIAN.subs(sigma, 1 / sp.sqrt(2))
 display(
     proved(-sp.log(bell), GAUSSIAN, "Squared error in widths, log of the width, and a constant."),
-    proved((x - m) ** 2, half - half.subs(m, x), "The squared error without its ½ is a Gaussian of σ² = ½, up to a constant."),
+    proved(GAUSSIAN.subs(sigma, 1 / sp.sqrt(2)), (x - m) ** 2 + sp.log(sp.pi) / 2, "At σ² = ½ the ½ is gone."),
 )
 
 # %% [markdown]
@@ -173,8 +192,8 @@ display(
 #
 # ●●○ · 5 minutes · `steps.best_variance.hint()`
 #
-# n pixels share one σ; the sum of their squared errors is `sse`. Together they cost $\frac{\mathrm{sse}}{2\sigma^2} + n\log\sigma + \frac n2\log 2\pi$. Which **σ²**
-# makes this least? Write it with `sse` and `n`.
+# n pixels share one σ; the sum of their squared errors is `sse`. Together they cost $\frac{\mathrm{sse}}{2\sigma^2} + n\log\sigma +
+# \frac n2\log 2\pi$. Which **σ²** makes this least? Write it with `sse` and `n`.
 
 # %% step="best_variance"
 best_variance = ...  # in sse and n
@@ -186,21 +205,25 @@ best_variance = sse / n
 steps.best_variance.check(best_variance)
 
 # %% [markdown]
-# **What it costs then** is $\frac n2\log(\text{mean squared error})$ and a constant: halving the error saves the same number of nats whether it was large or small. And since the
-# slope by σ is 0 at the best σ, it makes no difference to the gradient of m whether one differentiates through it.
+# **What it costs then** is $\frac n2\log(\text{mean squared error})$ and a constant: halving the error saves the same number of
+# nats whether it was large or small. And since the slope by σ is 0 at the best σ, it makes no difference to the gradient of m
+# whether one differentiates through it.
 #
-# **Absolute error** is a Laplace density, $e^{-|x-m|/b}/2b$. Its best b is the mean absolute error (`sae`: their sum). Its best m is another matter: for a pixel that is white with
-# probability p, else black, the slope of E|x − m| between the two has no m in it. It only asks whether p is above ½: the *median*. The slope of the squared error is 0 at m = p: the *mean*.
+# **Absolute error** is a Laplace density, $e^{-|x-m|/b}/2b$. Its best b is the mean absolute error (`sae`: their sum). Its best m
+# is another matter: for a pixel that is white with probability p, else black, the slope of E|x − m| between the two has no m in it.
+# It only asks whether p is above ½: the *median*. The slope of the squared error is 0 at m = p: the *mean*.
 #
-# **256 greys.** The frame has no densities, it has bytes. Give each grey the bin of a bell that it owns, between t above and u below, in widths from the mean: for the logistic bell
-# $P = s(t) - s(u)$. As it stands that difference rounds to 0 far out. The product on the right does not.
+# **256 greys.** The frame has no densities, it has bytes. Give each grey the bin of a bell that it owns, between t above and u
+# below, in widths from the mean: for the logistic bell $P = s(t) - s(u)$. As it stands that difference rounds to 0 far out. The
+# product on the right does not.
 #
-# **Greys under a Bernoulli.** $s^x(1-s)^{1-x}$ with x = 0.3 can be computed, and is: it is the usual loss for pictures, and ours. But over x in [0, 1] it does not integrate to one.
+# **Greys under a Bernoulli.** $s^x(1-s)^{1-x}$ with x = 0.3 can be computed, and is: it is the usual loss for pictures, and ours.
+# But over x in [0, 1] it does not integrate to one.
 
 # %%
 total = sse / (2 * sigma**2) + n * sp.log(sigma) + n * sp.log(2 * sp.pi) / 2
 absolute = sae / b + n * sp.log(2 * b)
-assert sp.solve(sp.diff(total, sigma), sigma) == [sp.sqrt(sse / n)] or sp.simplify(sp.solve(sp.diff(total, sigma), sigma)[0] ** 2 - sse / n) == 0
+assert [root**2 for root in sp.solve(sp.diff(total, sigma), sigma)] == [sse / n]
 assert sp.solve(sp.diff(absolute, b), b) == [sae / n]
 assert sp.solve(sp.diff(p * (1 - m) ** 2 + (1 - p) * m**2, m), m) == [p]
 display(
@@ -208,33 +231,41 @@ display(
     proved(absolute.subs(b, sae / n), n * sp.log(2 * sp.E * sae / n), "A Laplace at its best b."),
     proved(sp.Derivative(p * (1 - m) + (1 - p) * m, m), 1 - 2 * p, "0 < m < 1: darker is better as long as p < ½."),
     proved(s(t) - s(u), s(t) * s(-u) * (1 - sp.exp(u - t))),
-    proved(sp.Integral(sp.exp(ell * x) / (1 + sp.exp(ell)), (x, 0, 1)), sp.tanh(ell / 2) / ell, "At most ½, and less for a sure logit."),
+    proved(
+        sp.Integral(sp.exp(ell * x) / (1 + sp.exp(ell)), (x, 0, 1)),
+        sp.tanh(ell / 2) / ell,
+        "At most ½, and less for a sure logit.",
+    ),
 )
 
 # %% [markdown]
 # ## See it
 #
-# **One error, four likelihoods.** A pixel is black, and the decoder says m. Left, the bill; right, how hard it pulls on what the network puts out (the logit for the Bernoulli, the grey for
-# the others). Find out: which likelihood hardly minds a small error and cannot bear a large one? Which does not care how large it is? Then make the standard deviation 1.
-# (Click a slider, then use the arrow keys.)
+# **One error, four likelihoods.** A pixel is black, and the decoder says m. Left, the bill; right, how hard it pulls on what the
+# network puts out (the logit for the Bernoulli, the grey for the others). Find out: which likelihood hardly minds a small error and
+# cannot bear a large one? Whose pull is the same for any error? Then make the standard deviation 1. (Click a slider, then use the
+# arrow keys.)
 
 # %% keep=true
 four_likelihoods()
 
 # %% [markdown]
-# The Gaussian's pull grows with the error, the Laplace's and the logistic's do not, the Bernoulli's never exceeds 1. At a standard deviation of 1 the Gaussian asks half a nat for
-# white where black should be: less than the Bernoulli does for a grey.
+# The Gaussian's pull grows with the error, the Laplace's does not, the logistic's only at first; the Bernoulli's never exceeds 1.
+# At a standard deviation of 1 the Gaussian asks half a nat for white where black should be: less than the Bernoulli asks for a
+# middle grey.
 #
-# **Choosing σ.** Now a whole frame. Start at σ = 1 and walk down into the bowl; then blur more and less. Where is the bottom, and on which side is it steep?
+# **Choosing σ.** Now a whole frame. Start at σ = 1 and walk down into the bowl; then blur more and less. Where is the bottom, and
+# on which side is it steep?
 
 # %% keep=true
-display(width_bowl(pictures(frames)[1]), lesson.questions["negative_loss"].reveal())
+display(width_bowl(pictures(frames)[2]), lesson.questions["negative_loss"].reveal())
 
 # %% [markdown]
-# Too small a σ is punished like 1/σ², too large a σ only like log σ. And σ is the exchange rate between picture and code: divided by 2σ², the squared error counts a hundred times more at 0.1 than at 1.
+# Too small a σ is punished like 1/σ², too large a σ only like log σ. And σ is the exchange rate between picture and code: divided
+# by 2σ², the squared error counts a hundred times more at 0.1 than at 1.
 #
-# **Where blur comes from.** Last, a pixel that the code leaves undecided: a hazard covers it with probability p. Each likelihood has one grey that is cheapest on average. Move p from 0.3 to 0.7
-# and watch the patches: who fades in, who jumps?
+# **Where blur comes from.** Last, a pixel that the code leaves undecided: a hazard covers it with probability p. Each likelihood
+# has one grey that is cheapest on average. Move p from 0.3 to 0.7 and watch the patches: who fades in, who jumps?
 
 # %% keep=true
 display(two_futures(), lesson.questions["two_futures"].reveal())
@@ -242,15 +273,17 @@ display(two_futures(), lesson.questions["two_futures"].reveal())
 # %% [markdown]
 # ## Build it
 #
-# Seven functions. The first two are one piece in two sizes, and the second of them, ★, is a part of your world model. `gaussian_nll` is in the course's package as well, but nothing in the
-# finished system calls it: Dodge's frames go through the Bernoulli. So it has no ★.
+# Seven functions. The first two are one piece in two sizes, and the second of them, ★, is a part of your world model.
+# `gaussian_nll` is in the course's package as well, but nothing in the finished system calls it: Dodge's frames go through the
+# Bernoulli. So it has no ★.
 
 # %% [markdown]
 # ### Exercise 1 · One pixel, never infinite
 #
 # ●○○ · 10 minutes · `ex.bce_with_logits.hint()`
 #
-# The cost of each pixel from its logit, in the stable form: `logits` and `x` of any one shape, the result of that shape. `x` lies in [0, 1]. No logarithm of a sigmoid.
+# The cost of each pixel from its logit, in the stable form: `logits` and `x` of any one shape, the result of that shape. `x` lies
+# in [0, 1]. No logarithm of a sigmoid.
 
 # %% exercise="bce_with_logits"
 def bce_with_logits(logits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -269,7 +302,8 @@ ex.bce_with_logits.check(bce_with_logits)
 #
 # ●○○ · 5 minutes · `ex.bernoulli_nll.hint()`
 #
-# −log p(x | logits) of each frame: `(B, ...)` to `(B,)`. One sample is a whole frame, so its pixels are *summed*; the batch is left alone. (You may call your exercise 1: it is kept along with the part.)
+# −log p(x | logits) of each frame: `(B, ...)` to `(B,)`. One sample is a whole frame, so its pixels are *summed*; the batch is left
+# alone. (You may call your exercise 1: it is kept along with the part.)
 
 # %% exercise="bernoulli_nll"
 def bernoulli_nll(logits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -287,9 +321,10 @@ ex.bernoulli_nll.check(bernoulli_nll)
 # %% [markdown]
 # ### Exercise 3 · Squared error, with all that belongs to it
 #
-# ●●○ · 10 minutes · `ex.gaussian_nll.hint()`
+# ●●○ · 5 minutes · `ex.gaussian_nll.hint()`
 #
-# −log N(x; mean, σ²) of each frame, with `log_sigma` = log σ, a tensor that broadcasts to `x`'s shape: one number for all, one for each frame, or one for each pixel. All three terms.
+# −log N(x; mean, σ²) of each frame, with `log_sigma` = log σ, a tensor that broadcasts to `x`'s shape: one number for all, one for
+# each frame, or one for each pixel. All three terms.
 
 # %% exercise="gaussian_nll"
 def gaussian_nll(mean: torch.Tensor, x: torch.Tensor, log_sigma: torch.Tensor) -> torch.Tensor:
@@ -308,8 +343,9 @@ ex.gaussian_nll.check(gaussian_nll)
 #
 # ●○○ · 5 minutes · `ex.optimal_log_sigma.hint()`
 #
-# The one log σ that is best for a whole batch (your step, as a logarithm). A pixel that is always black is drawn perfectly sooner or later, and a perfect batch would ask for σ = 0: keep log σ at −6 or above,
-# which is a four-hundredth of the way from black to white.
+# The one log σ that is best for a whole batch (your step, as a logarithm). A pixel that is always black is drawn perfectly sooner
+# or later, and a perfect batch would ask for σ = 0: keep log σ at −6 or above, which is a four-hundredth of the way from black to
+# white.
 
 # %% exercise="optimal_log_sigma"
 def optimal_log_sigma(mean: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -328,7 +364,8 @@ ex.optimal_log_sigma.check(optimal_log_sigma)
 #
 # ●○○ · 5 minutes · `ex.laplace_nll.hint()`
 #
-# −log of the Laplace density $e^{-|x-m|/b}/2b$ of each frame, with `log_scale` = log b, which broadcasts like `log_sigma` above. (What the decoder puts out is called `median` here, since that is what it will learn.)
+# −log of the Laplace density $e^{-|x-m|/b}/2b$ of each frame, with `log_scale` = log b, which broadcasts like `log_sigma` above.
+# (What the decoder puts out is called `median` here, since that is what it will learn.)
 
 # %% exercise="laplace_nll"
 def laplace_nll(median: torch.Tensor, x: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
@@ -347,8 +384,10 @@ ex.laplace_nll.check(laplace_nll)
 #
 # ●●● · 15 minutes · `ex.discretised_logistic_nll.hint()`
 #
-# Here `x` is one of 0, 1/255, …, 1. A grey owns the bin from x − 1/510 to x + 1/510; black also owns all below, and white all above. With edges measured in scales, $t = (x - m + \frac1{510})/e^{\texttt{log\_scale}}$ and u likewise,
-# a bin's probability is $s(t) - s(u)$, black's is $s(t)$, and white's $1 - s(u) = s(-u)$. Return −log of them, summed over each frame, and finite however far off m is: use the product from the derivation.
+# Here `x` is one of 0, 1/255, …, 1. A grey owns the bin from x − 1/510 to x + 1/510; black also owns all below, and white all
+# above. With edges measured in scales, $t = (x - m + \frac1{510})/\mathrm{scale}$ and $u = (x - m - \frac1{510})/\mathrm{scale}$,
+# where the scale is exp(`log_scale`), a bin's probability is $s(t) - s(u)$, black's is $s(t)$, and white's $1 - s(u) = s(-u)$.
+# Return −log of them, summed over each frame, and finite however far off m is: use the product from the derivation.
 
 # %% exercise="discretised_logistic_nll"
 def discretised_logistic_nll(mean: torch.Tensor, x: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
@@ -358,7 +397,7 @@ def discretised_logistic_nll(mean: torch.Tensor, x: torch.Tensor, log_scale: tor
     lower = (x - mean - 1 / 510) * torch.exp(-log_scale)
     below, above = F.logsigmoid(upper), F.logsigmoid(-lower)  # log P(below the upper edge), log P(above the lower one)
     inside = below + above + torch.log(-torch.expm1(-torch.exp(-log_scale) / 255))
-    log_p = torch.where(x < 1 / 510, below, torch.where(x > 1 - 1 / 510, above, inside))
+    log_p = torch.where(x <= 0, below, torch.where(x >= 1, above, inside))
     return -log_p.flatten(1).sum(dim=1)
     ### END SOLUTION
 
@@ -371,8 +410,9 @@ ex.discretised_logistic_nll.check(discretised_logistic_nll)
 #
 # ●●○ · 10 minutes · `ex.moving_weights.hint()`
 #
-# A hazard is 16 of 1,024 pixels, and the rest of the frame outvotes it. A common remedy: weigh what moves. A pixel moves where it differs by more than 0.1 from the `background` (C, H, W); it then weighs `boost` times as much as one
-# that does not. Return weights for `x` (B, C, H, W), with a mean of 1 over each frame, so that picture and KL keep their balance on the whole.
+# A hazard is 16 of 1,024 pixels, and the rest of the frame outvotes it. A common remedy: weigh what moves. A pixel moves where it
+# differs by more than 0.1 from the `background` (C, H, W); it then weighs `boost` times as much as one that does not. Return
+# weights for `x` (B, C, H, W), with a mean of 1 over each frame, so that picture and KL keep their balance on the whole.
 
 # %% exercise="moving_weights"
 def moving_weights(x: torch.Tensor, background: torch.Tensor, boost: float) -> torch.Tensor:
@@ -392,9 +432,11 @@ ex.moving_weights.check(moving_weights)
 #
 # From here on *your* functions do the work, once they have passed (until then, the course's).
 #
-# **Closed forms against dice.** If the world draws its pixels exactly as the model says, what must a pixel cost on average? The entropy, known in closed form (for the 256 greys: a sum over them, by the plain difference of sigmoids).
-# Two more rows are about greys under a Bernoulli. *Dithered*: the loss of a grey x is the average loss of pixels that are white with probability x. So the usual loss is an honest bound after all, only not on the grey frame: on a frame of
-# black and white dots as dense as the grey. And *normaliser*: the integral from the derivation.
+# **Closed forms against dice.** If the world draws its pixels exactly as the model says, what must a pixel cost on average? The
+# entropy, known in closed form (for the 256 greys: a sum over them, by the plain difference of sigmoids). Two more rows are about
+# greys under a Bernoulli. *Dithered*: the loss of a grey x is the average loss of pixels that are white with probability x. So the
+# usual loss is an honest bound after all, only not on the grey frame: on a frame of black and white dots as dense as the grey. And
+# *normaliser*: the integral from the derivation.
 
 # %%
 bernoulli, gaussian = lesson.yours("bernoulli_nll"), lesson.yours("gaussian_nll")
@@ -414,7 +456,7 @@ levels = ((centre + width * torch.logit(uniform)) * 255).round().clamp(0, 255) /
 edges = torch.sigmoid(((torch.arange(255) + 0.5).double() / 255 - centre) / width)
 bins = torch.diff(edges, prepend=torch.zeros(1).double(), append=torch.ones(1).double())
 dots = (uniform < centre).double()  # white with the probability of the grey
-at = lambda value: value.expand_as(uniform)  # noqa: E731
+at = lambda value: value.expand_as(uniform)
 grey_loss = float(bernoulli(logit.view(1, 1), centre.view(1, 1)))
 
 dice = {
@@ -432,23 +474,20 @@ for name, (closed, values) in dice.items():
     assert apart < 5
 
 # %% [markdown]
-# **A mean where the sum belongs.** Now a small VAE on Dodge's frames (as in lesson 03; you will build it in lesson 05), trained three times from the same start. First as it should be: pixels summed, KL summed. Then with the mean over pixels, and the
-# KL as it was. Then with *both* divided by 1,024. Rows are held-out frames and what the decoder makes of them; watch the second row, and the KL.
+# **A mean where the sum belongs.** Now a small VAE on Dodge's frames (as in lesson 03; you will build it in lesson 05), trained
+# three times from the same start. First as it should be: pixels summed, KL summed. Then with the mean over pixels, and the KL as it
+# was. Then with *both* divided by 1,024. Rows are held-out frames, of other episodes, and what the decoder makes of them; watch the
+# second row, and the KL.
 
 # %% tags=["nbval-ignore-output"]
 PIXELS = 32 * 32
-averaged = lambda logits, x: bernoulli(logits, x) / PIXELS  # noqa: E731
+averaged = lambda logits, x: bernoulli(logits, x) / PIXELS
 trained = {}
 with Paintings(pictures(frames), ["Bernoulli", "mean over pixels", "both ÷ 1,024"]) as plot:
     trained["Bernoulli"] = train("Bernoulli", frames, bernoulli, show=plot.show)
     trained["mean over pixels"] = train("mean over pixels", frames, averaged, show=plot.show)
     trained["both ÷ 1,024"] = train("both ÷ 1,024", frames, averaged, beta=1 / PIXELS, show=plot.show)
 
-# %% [markdown]
-# With the mean, every dimension is dead and the decoder draws one frame for all: a picture that is worth 1/1,024 of its nats cannot pay for any code. Dividing *both* terms brings it back: a common factor only rescales the whole loss, which Adam undoes by itself
-# (with plain gradient descent you would need 1,024 times the learning rate). So nothing is wrong with a mean as such. What is wrong is a mean beside a sum.
-
-# %%
 total_kl = {name: float(run.kl[-1].sum()) for name, (_, run) in trained.items()}
 print("dead dimensions of 8:", {name: run.dead for name, (_, run) in trained.items()})
 assert [run.dead for _, run in trained.values()] == [0, 8, 0]
@@ -456,8 +495,15 @@ assert abs(total_kl["both ÷ 1,024"] / total_kl["Bernoulli"] - 1) < 0.2
 lesson.questions["mean_pixels"].reveal()
 
 # %% [markdown]
-# **Blur against likelihood.** The same network and the same start under four more likelihoods. For all but the Bernoulli the decoder's output is the grey itself. The Gaussian comes twice: with σ = 1, which is what a summed ½(x − m)² means, and with
-# your best σ for each batch. The Laplace has its best b, the logistic learns its scale. Before you run it: which of them will draw hazards, which ghosts, which nothing?
+# With the mean, every dimension is dead and the decoder draws one frame for all: a picture that is worth 1/1,024 of its nats cannot
+# pay for any code. Dividing *both* terms brings it back: a common factor only rescales the whole loss, which Adam undoes by itself
+# (with plain gradient descent you would need 1,024 times the learning rate). So nothing is wrong with a mean as such. What is wrong
+# is a mean beside a sum.
+#
+# **Blur against likelihood.** The same network and the same start under four more likelihoods. For all but the Bernoulli the
+# decoder's output is the grey itself. The Gaussian comes twice: with σ = 1, which is what a summed ½(x − m)² means, and with your
+# best σ for each batch. The Laplace has its best b, the logistic learns its scale. Before you run it: which of them will draw
+# hazards, which ghosts, which nothing?
 
 # %% tags=["nbval-ignore-output"]
 unit = torch.zeros(())
@@ -482,9 +528,11 @@ with Paintings(pictures(frames), ["Bernoulli", *rest]) as plot:
         trained[name] = train(name, frames, nll, draw=grey, learned=learned, show=plot.show)
 
 # %% [markdown]
-# **Which may be compared?** Not the losses as printed in training: the Bernoulli's is not normalised for greys, the Gaussian's and the Laplace's are densities, the logistic's is a probability. What can be compared is the probability of the *same bytes*, with the code's price
-# added: a bound on what it takes to store the frame. So the Bernoulli is divided by its sum over the 256 greys, and of the two densities only what falls into each byte's bin counts. (Their widths come from frames that were trained on.) The last columns measure no likelihood at all:
-# squared error per frame, and how bright the hazards are painted, where 1 is right.
+# **Which may be compared?** Not the losses as printed in training: the Bernoulli's is not normalised for greys, the Gaussian's and
+# the Laplace's are densities, the logistic's is a probability. What can be compared is the probability of the *same bytes*, with
+# the code's price added: a bound on what it takes to store the frame. So the Bernoulli is divided by its sum over the 256 greys,
+# and of the two densities only what falls into each byte's bin counts. (Their widths come from frames that were trained on.) The
+# last columns measure no likelihood at all: squared error per frame, and how bright the hazards are painted, where 1 is right.
 
 # %% tags=["nbval-ignore-output"]
 seen, held_out = frames[:512], frames[-256:]
@@ -500,13 +548,12 @@ kinds = {
 bits, error, bright = {}, {}, {}
 print(f"{'':17} {'its own loss':>25} {'KL':>5} {'8-bit frame + KL':>17} {'bits per pixel':>15} {'sq. error':>10} {'hazards':>8}")
 for name, (kind, own, eight_bit) in kinds.items():
-    vae, run = trained[name]
-    decoded, code = outputs(vae, held_out)
+    decoded, code = outputs(trained[name][0], held_out)
     with torch.no_grad():
         loss, bound = own(decoded, held_out).mean(), (eight_bit(decoded, held_out) + code).mean()
     painted = torch.sigmoid(decoded) if name == "Bernoulli" else grey(decoded)
-    bits[name], error[name] = bound.item() / PIXELS / math.log(2), run.error[-1]
-    bright[name] = painted[held_out > 0.9].mean().item()
+    bits[name], bright[name] = bound.item() / PIXELS / math.log(2), painted[held_out > 0.9].mean().item()
+    error[name] = (painted - held_out).square().flatten(1).sum(1).mean().item()
     print(
         f"{name:17} {f'{loss:,.0f} ({kind})':>25} {code.mean():5.1f} {f'{bound:,.0f} nats':>17} {bits[name]:15.2f} "
         f"{error[name]:10.1f} {bright[name]:8.2f}"
@@ -530,24 +577,34 @@ assert abs(own_code - other_code) < 0.002
 # %% [markdown]
 # Read it slowly; four things are to be learnt.
 #
-# 1. **σ = 1 collapses**, like a mean does: errors are cheap at that width. And it needs more than 8 bits per pixel, when the file on disk has 8. With the best σ the same squared error draws hazards. Nobody tuned a β.
-# 2. **Laplace draws nothing that moves.** No pixel is white more often than not as long as the code is vague, so the median is black everywhere, and the median's slope gives no reason to begin. Its code costs nats all the same. They say nothing: with another frame's code
-#    the error is the same. (The decoder was sensitive to z, and narrow codes, far from the prior, are alike for all frames. The KL is what a code *costs*, an upper limit of what it says.)
-# 3. **The best bits are not the best picture.** The logistic wins by far, since most of Dodge is one of two bytes, exactly, and black has an edge bin of its own. A pixel that is right to the byte saves nats that no hazard can make up for.
-# 4. **The number that a Bernoulli leaves out** for greys is larger than its whole loss (Loaiza-Ganem & Cunningham 2019). As a loss for dithered dots it stands; as a statement about bytes it is off by thousands of nats.
+# 1. **σ = 1 collapses**, like a mean does: errors are cheap at that width. And it needs more than 8 bits per pixel, when the file
+#    on disk has 8. With the best σ the same squared error draws hazards. Nobody tuned a β.
+# 2. **Laplace draws nothing that moves.** As long as the code is vague, no pixel is more often white than not. So the median is the
+#    background everywhere, and its slope gives no reason to begin. Its code costs nats all the same, and they say nothing: with
+#    another frame's code the error is the same. (All frames share one narrow code, much narrower than the prior. The picture once
+#    trembled with z, a narrow Laplace makes that dear, and a narrow code keeps still.) A KL is what a code *costs*, an upper limit
+#    of what it says.
+# 3. **The best bits are not the best picture.** The logistic wins by far, since most of Dodge is one of two bytes, exactly, and
+#    black has an edge bin of its own. A pixel that is right to the byte saves nats that no hazard can make up for.
+# 4. **The number that a Bernoulli leaves out** for greys is larger than its whole loss (Loaiza-Ganem & Cunningham 2019). As a loss
+#    for dithered dots it stands; as a statement about bytes it is off by thousands of nats.
 #
-# The world model of this course stays with the Bernoulli. It has no width that could be wrong, its pull is bounded, and its blurred mean is a fair picture of what the code does not know: a ghost tells the planner more than nothing does. It is slower, as you see; with more steps it, too, draws hazards.
+# The world model of this course stays with the Bernoulli. It has no width that could be wrong, its pull is bounded, and what the
+# code leaves open it paints as a ghost and not as nothing. It is slower, as you see; given more steps, it draws hazards, too.
 
 # %% [markdown]
-# **Weights, and what they do to the bound.** Your weights on the Bernoulli, with boost = 20: hazards appear early. And the price? A pixel's $p(x)^w$ is no probability any more: over black and white it adds up to less than 1 for w > 1, to more for w < 1 (first lines below; with a mean of 1 you
-# have both). So the weighted loss bounds nothing, and may not be compared with the unweighted one. For a Gaussian a weight is a claim about noise, σ²/w, without the log σ that would make it honest. What may be compared is the *unweighted* bound of both networks, and what is painted where.
+# **Weights, and what they do to the bound.** Your weights on the Bernoulli, with boost = 20: hazards appear sooner, and swollen.
+# And the price? A pixel's $p(x)^w$ is no probability any more: over black and white it adds up to less than 1 for w > 1, to more
+# for w < 1 (first lines below; with a mean of 1 you have both). So the weighted loss bounds nothing, and may not be compared with
+# the unweighted one. For a Gaussian a weight is a claim about noise, σ²/w, without the log σ that would make it honest. What may be
+# compared is the *unweighted* bound of both networks, and what is painted where.
 
 # %% tags=["nbval-ignore-output"]
 for weight in (0.5, 1.0, 4.0):
     print(f"w = {weight}: p^w summed over black and white, at p = 0.5 and 0.9: {2 * 0.5**weight:.3f}, {0.9**weight + 0.1**weight:.3f}")
 
 background = frames[:-256].median(dim=0).values
-weighted = lambda logits, x: (weigh(x, background, 20.0) * per_pixel(logits, x)).flatten(1).sum(1)  # noqa: E731
+weighted = lambda logits, x: (weigh(x, background, 20.0) * per_pixel(logits, x)).flatten(1).sum(1)
 with Paintings(pictures(frames), ["Bernoulli", "what moves × 20"]) as plot:
     plot.show(trained["Bernoulli"][1])
     trained["what moves × 20"] = train("what moves × 20", frames, weighted, show=plot.show)
@@ -576,19 +633,25 @@ for name in ("mean_as_beta", "sigma_as_beta", "compare"):
 # %% [markdown]
 # ## Close
 #
+# **Pitfalls you have met.** Exponents swapped: test with x = 1. log(sigmoid): stay with the logit, and squash once. A mean beside a
+# sum, a lost ½, σ = 1: each is a β in disguise. `log_sigma` is log σ, not log σ². A constant that is dropped, or paid once per
+# frame. Pixels in 0–255. Densities compared with probabilities.
+#
+# **Where this lives.** `wmcourse/reconstruction_loss.py`; `bernoulli_nll` is now a part of your world model (`wmcourse parts` shows
+# which are yours). Lesson 05 adds the two halves up, and asks how many nats of the one a nat of the other is worth.
+#
+# **Try next.** One hyper-parameter: the fixed σ of the Gaussian, from 1 down to 0.03. Where do the dimensions come alive, and at
+# which σ are KL and squared error those of the best σ? (Then `train(…, steps=1500)`: which of the four pictures get sharper, and
+# which never will?) One extension: give the Bernoulli its normaliser, by adding log(tanh(ℓ/2)/ℓ) to each pixel's cost
+# (mind ℓ = 0), train, and see whether the pictures get sharper, as its authors found.
+#
+# **You can now read** Kingma & Welling (2014), [*Auto-Encoding Variational Bayes*](https://arxiv.org/abs/1312.6114), App. C, eqs.
+# 11 and 12; Loaiza-Ganem & Cunningham (2019), [*The continuous Bernoulli: fixing a pervasive error in variational
+# autoencoders*](https://arxiv.org/abs/1907.06845), §3; Rybkin, Daniilidis & Levine (2021), [*Simple and Effective VAE Training with
+# Calibrated Decoders*](https://arxiv.org/abs/2006.13202); and, for the 256 bins, Salimans et al. (2017),
+# [*PixelCNN++*](https://arxiv.org/abs/1701.05517), eqs. 1 and 2.
+#
 # The formula card, typeset from the expressions that your steps were compared with:
 
 # %%
 lesson.card()
-
-# %% [markdown]
-# **Pitfalls you have met.** Exponents swapped: test with x = 1. log(sigmoid): stay with the logit, and squash once. A mean beside a sum, a lost ½, σ = 1: each is a β in disguise. `log_sigma` is log σ, not log σ². A constant that is dropped, or paid once per frame. Pixels in 0–255. Densities
-# compared with probabilities.
-#
-# **Where this lives.** `wmcourse/reconstruction_loss.py`; `bernoulli_nll` is now a part of your world model (`wmcourse parts` shows which are yours). Lesson 05 adds the two halves up, and asks how many nats of the one a nat of the other is worth.
-#
-# **Try next.** One hyper-parameter: the fixed σ of the Gaussian, from 1 down to 0.03. Where do the dimensions come alive, and at which σ are KL and squared error those of the best σ? One extension: give the Bernoulli its normaliser, −log(tanh(ℓ/2)/ℓ) less per pixel (mind ℓ = 0), train, and see
-# whether the pictures get sharper, as its authors found.
-#
-# **You can now read** Kingma & Welling (2014), [*Auto-Encoding Variational Bayes*](https://arxiv.org/abs/1312.6114), App. C, eqs. 11 and 12; Loaiza-Ganem & Cunningham (2019), [*The continuous Bernoulli: fixing a pervasive error in variational autoencoders*](https://arxiv.org/abs/1907.06845), §3;
-# Rybkin, Daniilidis & Levine (2021), [*Simple and Effective VAE Training with Calibrated Decoders*](https://arxiv.org/abs/2006.13202); and, for the 256 bins, Salimans et al. (2017), [*PixelCNN++*](https://arxiv.org/abs/1701.05517), eqs. 1 and 2.

@@ -45,12 +45,12 @@ STEPS = (
             Mistake(
                 "the log-likelihood itself",
                 -BCE,
-                "This is log p, which is never positive. What is asked for, and what a loss minimises, is −log p.",
+                "This is log p, which is never positive, and which texts write. What is asked for, and what a loss minimises, is −log p.",
             ),
             Mistake(
                 "the dark half forgotten",
                 x * sp.log(1 + sp.exp(-ell)),
-                "Only −x·log s: a black pixel would cost nothing whatever you predict, and the best picture would be all white.",
+                "Only −x·log s: a black pixel would cost nothing whatever you predict, and the best picture would be all white. (For classes one term is enough: there each class has its own.)",
             ),
             Mistake(
                 "the bright half forgotten",
@@ -66,7 +66,7 @@ STEPS = (
             Mistake(
                 "the sign of the ℓx term",
                 sp.log(1 + sp.exp(ell)) + ell * x,
-                "At x = 1 this grows with ℓ: being more sure of white would cost more where the pixel is white.",
+                "At x = 1 this grows with ℓ: being more sure of white would cost more where the pixel is white. The minus of −log p and that of log(1−s) are easily counted once too often.",
             ),
         ),
         (
@@ -108,9 +108,13 @@ STEPS = (
             Mistake(
                 "the logit for the probability",
                 ell - x,
-                "The slope compares the pixel with the *probability* s(ℓ), which lies between 0 and 1, not with the logit.",
+                "As for a squared error of ℓ itself. The slope compares the pixel with the *probability* s(ℓ), which lies between 0 and 1.",
             ),
-            Mistake("the pixel forgotten", s(ell), "−ℓx has the slope −x: without it every logit would sink for ever."),
+            Mistake(
+                "the pixel forgotten",
+                s(ell),
+                "The second term is easily taken for a constant; −ℓx has the slope −x, and without it every logit would sink for ever.",
+            ),
             Mistake(
                 "the exponents swapped",
                 s(ell) - 1 + x,
@@ -139,7 +143,7 @@ STEPS = (
             Mistake(
                 "σ in place of σ²",
                 sp.sqrt(sse / n),
-                "This is the best σ, the root of the mean squared error. What is asked for is its square.",
+                "This is the best σ, which solving for σ gives first: the root of the mean squared error. What is asked for is its square.",
             ),
             Mistake(
                 "the ½ kept",
@@ -153,7 +157,11 @@ STEPS = (
                 "As if the loss were sse/σ² + n·log σ, the squared error without its ½. Every pixel would be held to be noisier "
                 "than it is, by √2.",
             ),
-            Mistake("upside down", n / sse, "This is the precision 1/σ². A larger error calls for a larger σ."),
+            Mistake(
+                "upside down",
+                n / sse,
+                "This is the precision 1/σ², which stands in the loss. A larger error calls for a larger σ.",
+            ),
             Mistake(
                 "n − 1 for n",
                 sse / (n - 1),

@@ -125,7 +125,7 @@ BCE = Exercise(
         Mistake(
             "the log of a sigmoid",
             log_of_sigmoid,
-            "In float32, sigmoid(−104) is exactly 0 and 1 − sigmoid(17) is exactly 0, so the logarithm is −∞ just where the network "
+            "In float32, sigmoid(−104) is exactly 0 and 1 − sigmoid(18) is exactly 0, so the logarithm is −∞ just where the network "
             "is sure and wrong, and 0·∞ is NaN elsewhere. It is tempting because it is the formula as one reads it; but sigmoid throws "
             "away what the logit knew. Stay with the logit.",
         ),
@@ -133,30 +133,30 @@ BCE = Exercise(
             "an epsilon inside the log",
             epsilon_in_the_log,
             "No infinity, but a ceiling: −log(1e-8) = 18.4 nats is the most that a pixel can cost, and beyond it the gradient is gone, "
-            "so what is sure and wrong is never corrected. A bug that no longer shows is still one.",
+            "so what is sure and wrong is never corrected. It is what one finds first when a loss is NaN; a bug that no longer shows is still one.",
         ),
         Mistake(
             "the probability clipped",
             clipped_probability,
             "Clipping to [1e-6, 1 − 1e-6] keeps the loss finite and sets the gradient to zero where the network is sure: right or "
-            "wrong, it stays there.",
+            "wrong, it stays there. Tempting, since the NaN is gone.",
         ),
         Mistake(
             "a clip inside of torch's own function",
             torchs_own_clip,
             "`F.binary_cross_entropy` takes probabilities and clips each log at −100, silently. At ℓ = −120 it says 100, and its "
-            "gradient has passed through a sigmoid that rounds to 0. The one with `_with_logits` needs neither.",
+            "gradient has passed through a sigmoid that rounds to 0. Tempting, since its name is right and many networks end in a sigmoid. The one with `_with_logits` needs neither.",
         ),
         Mistake(
             "exponents swapped",
             exponents_swapped,
             "This is s^(1−x)·(1−s)^x: a white pixel, x = 1, gets the probability 1 − s. It trains without complaint, and to the negative "
-            "of the picture. Test any such formula with x = 1.",
+            "of the picture. The two look so alike that a test is needed: put in x = 1.",
         ),
         Mistake(
             "the sign",
             log_likelihood,
-            "This is log p, which is at most 0. A loss is minimised, and minimising log p asks for the worst picture there is.",
+            "This is log p, which is at most 0. A loss is minimised, and minimising log p asks for the worst picture there is. Texts write log p and maximise; code minimises.",
         ),
         Mistake(
             "the dark half forgotten",
@@ -179,12 +179,12 @@ BCE = Exercise(
         Mistake(
             "the absolute value forgotten",
             without_absolute_value,
-            "With exp(−ℓ) in place of exp(−|ℓ|) this is right for ℓ ≥ 0 only; for negative logits it counts ℓ once too often, and overflows.",
+            "With exp(−ℓ) in place of exp(−|ℓ|) this is right for ℓ ≥ 0 only; for negative logits it counts ℓ once too often, and overflows. The test that one makes first, with a positive logit, does not show it.",
         ),
         Mistake(
             "reduced too early",
             reduced_too_early,
-            "One number comes out. Here every pixel keeps its own cost, in the shape of `x`; summing is the next exercise, and *what* is "
+            "One number comes out, as one is used to from a loss. Here every pixel keeps its own cost, in the shape of `x`; summing is the next exercise, and *what* is "
             "summed and what averaged is its whole point.",
         ),
     ),
@@ -278,6 +278,16 @@ def squeezed(logits: Tensor, x: Tensor) -> Tensor:
     return frames_summed(bce_with_logits(logits, x)).squeeze()
 
 
+def frame_not_summed(logits: Tensor, x: Tensor) -> Tensor:
+    return bce_with_logits(logits, x)
+
+
+def frame_in_one_piece(logits: Tensor, x: Tensor) -> Tensor:
+    zero = torch.zeros_like(logits)
+    per_pixel = torch.maximum(logits, zero) - logits * x + torch.log1p(torch.exp(-logits.abs()))
+    return per_pixel.flatten(1).sum(dim=1)
+
+
 def frame_from_distribution(logits: Tensor, x: Tensor) -> Tensor:
     return -Bernoulli(logits=logits, validate_args=False).log_prob(x).reshape(len(x), -1).sum(-1)
 
@@ -315,7 +325,7 @@ BERNOULLI = Exercise(
         Mistake(
             "the mean over the batch, too early",
             one_number_for_the_batch,
-            "The sum over pixels is right. But one number comes out, where each frame should keep its own: the complete loss averages over "
+            "The sum over pixels is right, and a loss is one number in the end. But each frame should keep its own here: the complete loss averages over "
             "the batch later, and until then you can see which frames are hard.",
             "over the batch",
         ),
@@ -331,19 +341,24 @@ BERNOULLI = Exercise(
             "This is torch's default, reduction='mean': over pixels *and* frames. One number, 1/(B·pixels) of the sum.",
         ),
         Mistake(
+            "not summed",
+            frame_not_summed,
+            "These are the costs of the single pixels, exercise 1 again. `reduction='none'` is right, and not yet the end: a frame's cost is their sum.",
+        ),
+        Mistake(
             "only the last axis summed",
             only_the_last_axis,
-            "A frame has channels, rows and columns. You have added up the columns; `flatten(1)` puts all but the batch on one axis.",
+            "Right for (B, pixels), and so it passes a first test. But a frame has channels, rows and columns, and you have added up the columns; `flatten(1)` puts all but the batch on one axis.",
         ),
         Mistake(
             "the sum over the batch axis",
             over_the_batch,
-            "`dim=0` is the batch: this adds up different frames and keeps the pixels apart. You want the opposite.",
+            "`dim=0` is the batch: this adds up different frames and keeps the pixels apart. 0 is the axis that comes to mind first; you want all the others.",
         ),
         Mistake(
             "exponents swapped",
             swapped_frame,
-            "x and 1 − x have changed places: this rewards the negative of the frame. Test with a white pixel: x = 1 must leave −log s.",
+            "x and 1 − x have changed places, which is easily done, and this rewards the negative of the frame. Test with a white pixel: x = 1 must leave −log s.",
         ),
         Mistake(
             "the sign",
@@ -354,7 +369,7 @@ BERNOULLI = Exercise(
             "the log of a sigmoid",
             naive_frame,
             "Where a logit is sure and wrong, sigmoid rounds to 0 or 1 and its log is −∞: one such pixel makes the whole frame infinite, "
-            "and the gradient NaN.",
+            "and the gradient NaN. It is the formula as one reads it, and right for small logits.",
         ),
         Mistake(
             "double sigmoid",
@@ -381,12 +396,13 @@ BERNOULLI = Exercise(
         Mistake(
             "squeezed to nothing at a batch of one",
             squeezed,
-            "`.squeeze()` drops every axis of length 1, and so the batch axis of a single frame. Name the axis that you mean, or "
+            "`.squeeze()` drops every axis of length 1, and so the batch axis of a single frame. With larger batches nobody notices. Name the axis that you mean, or "
             "leave it out.",
         ),
     ),
-    (frame_from_distribution, frame_by_frame, frame_by_logsigmoid),
+    (frame_in_one_piece, frame_from_distribution, frame_by_frame, frame_by_logsigmoid),
     reference=bernoulli_nll,
+    shown=frame_in_one_piece,
     cases=frame_cases,
     expects="one number for each frame, shape (B,), in nats, never negative, in the inputs' dtype",
     checked="Values and gradients on five fresh inputs: vectors and frames, one and two channels, a batch of one, logits that are sure and "
@@ -429,9 +445,8 @@ def gaussian(
     def wrong(mean: Tensor, x: Tensor, log_sigma: Tensor) -> Tensor:
         error = (x - mean).square() * torch.exp(-power * log_sigma)
         per_pixel = sign * (half * error + log_sign * log_scale * log_sigma + constant)
-        if reduce == "all":
-            return per_pixel.sum()
-        return per_pixel.flatten(1).mean(1) if reduce == "mean" else per_pixel.flatten(1).sum(1)
+        whole = per_pixel.flatten(1)
+        return {"sum": whole.sum(1), "mean": whole.mean(1), "all": whole.sum(), "none": per_pixel}[reduce]
 
     return wrong
 
@@ -443,6 +458,11 @@ def just_squared_error(mean: Tensor, x: Tensor, log_sigma: Tensor) -> Tensor:
 def once_per_frame(mean: Tensor, x: Tensor, log_sigma: Tensor) -> Tensor:
     error = 0.5 * ((x - mean) * torch.exp(-log_sigma)).square()
     return error.flatten(1).sum(1) + log_sigma.mean() + 0.5 * math.log(2 * math.pi)
+
+
+def gaussian_in_one_piece(mean: Tensor, x: Tensor, log_sigma: Tensor) -> Tensor:
+    nll = 0.5 * ((x - mean) * torch.exp(-log_sigma)).square() + log_sigma + 0.5 * math.log(2 * math.pi)
+    return nll.flatten(1).sum(dim=1)
 
 
 def gaussian_from_distribution(mean: Tensor, x: Tensor, log_sigma: Tensor) -> Tensor:
@@ -463,7 +483,7 @@ def gaussian_from_torch(mean: Tensor, x: Tensor, log_sigma: Tensor) -> Tensor:
 GAUSSIAN = Exercise(
     "gaussian_nll",
     "Squared error, with all that belongs to it",
-    10,
+    5,
     2,
     (
         "−log N(x; m, σ²) has three terms: the scaled squared error, log σ, and a constant. Which of them does each pixel pay?",
@@ -487,8 +507,8 @@ GAUSSIAN = Exercise(
         Mistake(
             "log σ dropped",
             gaussian(log_scale=0.0),
-            "Without log σ nothing holds σ down: the larger it is, the smaller the loss, and a learned σ goes to infinity. It may only be "
-            "dropped where σ is fixed and nobody reads the number.",
+            "Without log σ nothing holds σ down: the larger it is, the smaller the loss, and a learned σ goes to infinity. It is easily forgotten, being 0 at "
+            "σ = 1, where everybody begins.",
         ),
         Mistake(
             "log_sigma taken for log σ²",
@@ -498,12 +518,12 @@ GAUSSIAN = Exercise(
         Mistake(
             "divided by σ and not by σ²",
             gaussian(power=1.0),
-            "The squared error is measured in squared widths: exp(−2·log_sigma), or divide the error by σ *before* you square it.",
+            "The squared error is measured in squared widths: exp(−2·log_sigma). It is tempting to divide by what is at hand, last; divide the error *before* you square it, and it comes out right.",
         ),
         Mistake(
             "the sign of log σ",
             gaussian(log_sign=-1.0),
-            "It is +log σ: the density of a wide bell is low. With a minus a wide σ is rewarded twice.",
+            "It is +log σ: the density of a wide bell is low. The minus belongs to log N; −log N turns it. With it a wide σ is rewarded twice.",
         ),
         Mistake(
             "once per frame",
@@ -514,26 +534,32 @@ GAUSSIAN = Exercise(
         Mistake(
             "mean over the pixels",
             gaussian(reduce="mean"),
-            "Independent pixels' densities multiply, so their logs add up. A mean is a β of the number of pixels, in disguise.",
+            "Independent pixels' densities multiply, so their logs add up. A mean, every library's default, is a β of the number of pixels in disguise.",
         ),
         Mistake(
             "the sum over the batch as well",
             gaussian(reduce="all"),
-            "One number for all frames together. Each frame keeps its own; the average over the batch comes in the complete loss.",
+            "One number for all frames together, which grows with the batch. `.sum()` needs no thought about axes, but each frame keeps its own; the average over the batch comes in the complete loss.",
         ),
         Mistake(
             "the sign",
             gaussian(sign=-1.0),
-            "This is the log-density. The loss is its negative, though it may itself be negative.",
+            "This is the log-density. The loss is its negative. The value alone does not tell: both may be negative or positive.",
+        ),
+        Mistake(
+            "not summed",
+            gaussian(reduce="none"),
+            "These are the single pixels' costs: the formula is done, the frame is not. Its cost is their sum.",
         ),
         Mistake(
             "a squared error and nothing else",
             just_squared_error,
-            "Neither σ nor ½ nor constant: `mse_loss` summed. It is the Gaussian of σ² = ½ up to a constant, whatever `log_sigma` says.",
+            "Neither σ nor ½ nor constant: `mse_loss` summed, and what many a VAE uses. It is the Gaussian of σ² = ½ up to a constant, whatever `log_sigma` says.",
         ),
     ),
-    (gaussian_from_distribution, gaussian_with_sigma, gaussian_from_torch),
+    (gaussian_in_one_piece, gaussian_from_distribution, gaussian_with_sigma, gaussian_from_torch),
     reference=gaussian_nll,
+    shown=gaussian_in_one_piece,
     cases=gaussian_cases,
     expects="one number for each frame, shape (B,), in nats, which may be negative, in the inputs' dtype",
     checked="Values, and gradients by `mean` and by `log_sigma`, on five fresh inputs: one σ for all, for each frame, for each pixel; a batch of "
@@ -582,6 +608,11 @@ def best(how: str) -> Answer:
     return wrong
 
 
+def best_with_a_floor(mean: Tensor, x: Tensor) -> Tensor:
+    mse = (x - mean).square().mean()
+    return 0.5 * torch.log(mse.clamp(min=math.exp(-12)))
+
+
 def best_of_a_norm(mean: Tensor, x: Tensor) -> Tensor:
     rmse = torch.linalg.vector_norm(x - mean) / math.sqrt(x.numel())
     return torch.log(rmse).clamp(min=-6.0)
@@ -612,12 +643,12 @@ OPTIMAL = Exercise(
         Mistake(
             "σ in place of log σ",
             best("sigma"),
-            "This is the root of the mean squared error, σ itself. `gaussian_nll` takes its logarithm, and would read 0.1 as σ = 1.1.",
+            "This is the root of the mean squared error, σ itself. `gaussian_nll` takes its logarithm, and would read 0.1 as σ = 1.1. The step asked for a σ, so it is tempting to stop there.",
         ),
         Mistake(
             "log σ² for log σ",
             best("logvar"),
-            "log of the mean squared error is log σ². log σ is half of it: the name of the function says which.",
+            "log of the mean squared error is log σ². log σ is half of it. Lesson 03 worked with log σ², so the hand writes it; the name of the function says which.",
         ),
         Mistake(
             "the mean absolute error",
@@ -628,12 +659,12 @@ OPTIMAL = Exercise(
         Mistake(
             "the sum for the mean",
             best("sum"),
-            "σ² is the error of one pixel on average. The sum grows with the number of pixels, and σ with its root.",
+            "σ² is the error of one pixel on average. The sum grows with the number of pixels, and σ with its root. Everywhere else in this lesson one sums; a *width* is an average.",
         ),
         Mistake(
             "a σ for each frame",
             best("per frame"),
-            "One σ for the whole batch is asked for. With one for each frame the loss may call hard frames noisy and leave them alone.",
+            "One σ for the whole batch is asked for. With one for each frame, tempting since losses are per frame, hard frames are called noisy and left alone.",
         ),
         Mistake(
             "no floor",
@@ -655,17 +686,22 @@ OPTIMAL = Exercise(
         Mistake(
             "a ½ inside the logarithm",
             best("half"),
-            "The best σ² is the mean squared error, not half of it: the ½ of the loss goes away when you differentiate.",
+            "The best σ² is the mean squared error, not half of it: the ½ of the loss goes away when you differentiate. Tempting, since there is a ½ outside of the logarithm as well.",
         ),
-        Mistake("the sign", best("minus"), "This is −log σ, the log of 1/σ: small errors would call for a wide σ."),
+        Mistake(
+            "the sign",
+            best("minus"),
+            "This is −log σ, the log of 1/σ, which the loss multiplies with. Small errors would call for a wide σ.",
+        ),
         Mistake(
             "the floor of σ put under σ²",
             best("wrong floor"),
-            "exp(−6) is the least σ; you put it under the mean squared error, which is σ². Its floor is exp(−6)² = exp(−12).",
+            "exp(−6) is the least σ; you put it under the mean squared error, which is σ². Its floor is exp(−6)² = exp(−12): what is squared has a squared floor, too.",
         ),
     ),
-    (best_of_a_norm, best_from_torch, best_detached),
+    (best_with_a_floor, best_of_a_norm, best_from_torch, best_detached),
     reference=optimal_log_sigma,
+    shown=best_with_a_floor,
     cases=error_cases,
     expects="one number (a tensor without axes): log σ, at least −6",
     checked="Values on six fresh inputs: biased errors, frames that differ, a batch of one, errors of one grey level and less, none at all.",
@@ -712,9 +748,8 @@ def laplace(
             log_scale = log_scale - 0.5 * math.log(2)
         error = (x - median).square() if squared else (x - median).abs()
         per_pixel = factor * error * torch.exp(-power * log_scale) + log_sign * log_scale + constant
-        if reduce == "all":
-            return per_pixel.sum()
-        return per_pixel.flatten(1).mean(1) if reduce == "mean" else per_pixel.flatten(1).sum(1)
+        whole = per_pixel.flatten(1)
+        return {"sum": whole.sum(1), "mean": whole.mean(1), "all": whole.sum(), "none": per_pixel}[reduce]
 
     return wrong
 
@@ -751,45 +786,47 @@ LAPLACE = Exercise(
         Mistake(
             "the Gaussian's constant",
             laplace(constant=0.5 * math.log(2 * math.pi)),
-            "½ log 2π belongs to the Gaussian, whose bell has the area σ√2π. This one's is 2b.",
+            "½ log 2π belongs to the Gaussian, whose bell has the area σ√2π; it came along from the exercise before. This one's area is 2b.",
         ),
         Mistake(
             "a ½ that belongs to the Gaussian",
             laplace(factor=0.5),
-            "The Laplace's exponent has no ½. With it the best b would be half of the mean absolute error.",
+            "The Laplace's exponent has no ½; the habit comes from the Gaussian. With it the best b would be half of the mean absolute error.",
         ),
         Mistake(
             "the error squared",
             laplace(squared=True),
-            "A Laplace's exponent is the *absolute* error; squared it is a Gaussian's.",
+            "A Laplace's exponent is the *absolute* error; squared, as the hand is used to, it is a Gaussian's.",
         ),
         Mistake(
             "divided by b²",
             laplace(power=2.0),
-            "The error is not squared here, so it is measured in widths, not in squared widths: divide by b.",
+            "The error is not squared here, so it is measured in widths, not in squared widths as the Gaussian's: divide by b.",
         ),
         Mistake(
             "the standard deviation for b",
             laplace(root=True),
-            "A Laplace's standard deviation is b·√2. `log_scale` is the log of b itself, as it stands in the density.",
+            "A Laplace's standard deviation is b·√2, and the first widget speaks of standard deviations. `log_scale` is the log of b itself, as it stands in the density.",
         ),
         Mistake(
-            "the sign of log b", laplace(log_sign=-1.0), "It is +log b: a wide density is a low one, and costs more."
+            "the sign of log b",
+            laplace(log_sign=-1.0),
+            "It is +log b: a wide density is a low one, and costs more. The minus belongs to the log-density, which the loss turns.",
         ),
         Mistake(
             "once per frame",
             laplace_once_per_frame,
-            "log(2b) is added after the sum. Every pixel has its own density, and pays it: broadcast first, then sum.",
+            "log(2b) is added after the sum, where one number fits so well. But every pixel has its own density, and pays it: broadcast first, then sum.",
         ),
         Mistake(
             "mean over the pixels",
             laplace(reduce="mean"),
-            "Log-densities of independent pixels add up; a mean is β in disguise.",
+            "Log-densities of independent pixels add up; a mean, though it is `l1_loss`'s default, is a β in disguise.",
         ),
         Mistake(
             "the sum over the batch as well",
             laplace(reduce="all"),
-            "Each frame keeps its own number; the batch is averaged later.",
+            "One number for all frames, growing with the batch. `.sum()` asks for no axis, but each frame keeps its own; the batch is averaged later.",
         ),
     ),
     (laplace_from_distribution, laplace_with_b),
@@ -835,7 +872,7 @@ def discretised_logistic_nll(mean: Tensor, x: Tensor, log_scale: Tensor) -> Tens
     lower = (x - mean - 1 / 510) * torch.exp(-log_scale)
     below, above = F.logsigmoid(upper), F.logsigmoid(-lower)  # log P(below the upper edge), log P(above the lower one)
     inside = below + above + torch.log(-torch.expm1(-torch.exp(-log_scale) / 255))
-    log_p = torch.where(x < 1 / 510, below, torch.where(x > 1 - 1 / 510, above, inside))
+    log_p = torch.where(x <= 0, below, torch.where(x >= 1, above, inside))
     return -log_p.flatten(1).sum(dim=1)
 
 
@@ -920,7 +957,7 @@ LOGISTIC = Exercise(
         "log(s(t) − s(u)) = log s(t) + log s(−u) + log(1 − exp(u − t)), and t − u = 1/(255·scale). Black: log s(t) alone. White: "
         "log s(−u) alone. `F.logsigmoid` is log s, and `torch.log(-torch.expm1(-d))` is log(1 − exp(−d)).",
         "below = F.logsigmoid(t); above = F.logsigmoid(−u); inside = below + above + log(−expm1(−exp(−log_scale)/255)). Then "
-        "`torch.where(x < 1/510, below, torch.where(x > 1 - 1/510, above, inside))`, summed, with a minus.",
+        "`torch.where(x <= 0, below, torch.where(x >= 1, above, inside))`, summed, with a minus.",
     ),
     (
         Mistake(
@@ -932,58 +969,58 @@ LOGISTIC = Exercise(
         Mistake(
             "a floor inside the log",
             difference_with_a_floor,
-            "A clamp at 1e-12 avoids −∞, and makes the gradient zero for every pixel that is off by more than 28 nats: those are never repaired.",
+            "A clamp at 1e-12 avoids −∞, and makes the gradient zero for every pixel that is off by more than 28 nats: those are never repaired. Most code that one finds has such a clamp.",
         ),
         Mistake(
             "the edge bins like the others",
             logistic(edges="none"),
-            "Everything below black must count as black, and everything above white as white. Without it the 256 probabilities add up to less than "
+            "Everything below black must count as black, and everything above white as white. It is only 2 bins of 256, so who cares? Without it the 256 probabilities add up to less than "
             "1, and on Dodge four pixels of five are black.",
         ),
         Mistake(
             "the edge bins swapped",
             logistic(edges="swapped"),
-            "Black's bin reaches down to −∞, so its probability is that of lying *below its upper edge*, s(t). White's is s(−u).",
+            "Each edge drops one of two terms, and it is easy to drop the wrong one. Black's bin reaches down to −∞, so its probability is that of lying *below its upper edge*, s(t). White's is s(−u).",
         ),
         Mistake(
             "bins twice as wide",
             logistic(half=1 / 255),
-            "A whole grey level to either side: neighbouring bins overlap, and the probabilities add up to 2. Half a level is 1/510.",
+            "A whole grey level to either side: neighbouring bins overlap, and the probabilities add up to 2. A level is 1/255 wide, so half of one is 1/510.",
         ),
         Mistake(
             "pixels in 0–255",
             logistic(half=0.5),
-            "Half a grey level is ½ only when pixels run from 0 to 255. Here they run from 0 to 1, and a bin of width 1 swallows all greys.",
+            "In code for bytes you will find ± ½. Half a grey level is ½ only when pixels run from 0 to 255. Here they run from 0 to 1, and a bin of width 1 swallows all greys.",
         ),
         Mistake(
             "a density in place of a probability",
             density_for_probability,
-            "This is the logistic's density at x, without a bin: it may exceed 1, and misses log 255 a pixel. A probability is what lies in the bin.",
+            "This is the logistic's density at x, without a bin: it may exceed 1, and misses log 255 a pixel. It is what `Normal.log_prob` has taught us to write. A probability is what lies in the bin.",
         ),
         Mistake(
             "the last term forgotten",
             logistic(inner=False),
-            "s(t)·s(−u) is not yet s(t) − s(u): the factor 1 − exp(u − t) is missing. Without it a wide scale costs nothing.",
+            "s(t)·s(−u) is not yet s(t) − s(u): the factor 1 − exp(u − t) is missing. Without it a wide scale costs nothing. It is tempting to drop, since it does not depend on x; it does on the scale.",
         ),
         Mistake(
             "multiplied by the scale",
             logistic(turn=1.0),
-            "You multiply by exp(log_scale). Distances are measured *in* scales: divide, that is, multiply by exp(−log_scale).",
+            "You multiply by exp(log_scale), where the sign is easily lost. Distances are measured *in* scales: divide, that is, multiply by exp(−log_scale).",
         ),
         Mistake(
             "the sign",
             logistic(sign=1.0),
-            "This is log p, which is never positive for a probability. The loss is −log p.",
+            "This is log p, which is never positive for a probability; the loss is −log p. Everything on the way was log p, so the last minus is easily forgotten.",
         ),
         Mistake(
             "mean over the pixels",
             logistic(sign=-1.0, reduce="mean"),
-            "Pixels' probabilities multiply, so their logs add up: a sum, not a mean.",
+            "Pixels' probabilities multiply, so their logs add up: a sum. Bits *per pixel* are a mean, and are for reports, not for a loss.",
         ),
         Mistake(
             "the sum over the batch as well",
             logistic(sign=-1.0, reduce="all"),
-            "One number for all frames. Each keeps its own here.",
+            "One number for all frames, growing with the batch. `.sum()` asks for no axis; each frame keeps its own here.",
         ),
     ),
     (logistic_mirrored, logistic_by_softplus),
@@ -1088,7 +1125,7 @@ WEIGHTS = Exercise(
             "not normalised",
             weights_with("none"),
             "The weights' mean is above 1, and more so in busy frames: the whole reconstruction counts more against the KL. That is a β below 1 on top of what you "
-            "wanted. Divide by each frame's mean.",
+            "wanted, and easily taken for the weights' success. Divide by each frame's mean.",
         ),
         Mistake(
             "a sum of 1 in place of a mean of 1",
@@ -1099,37 +1136,37 @@ WEIGHTS = Exercise(
         Mistake(
             "one mean for the whole batch",
             weights_with("batch"),
-            "A frame's weights then depend on which other frames happen to be in its batch. Normalise each frame by itself.",
+            "A frame's weights then depend on which other frames happen to be in its batch. `weights.mean()` is shorter, and wrong: normalise each frame by itself.",
         ),
         Mistake(
             "divided by the largest",
             weights_with("max"),
-            "The largest weight is 1 now, and the mean far below: the picture as a whole is made cheaper, which is a β above 1.",
+            "The largest weight is 1 now, and the mean far below: the picture as a whole is made cheaper, which is a β above 1. Tempting, since a weight of at most 1 looks tidy.",
         ),
         Mistake(
             "1 + boost",
             weights_with(added=True),
-            "What moves should weigh `boost` times as much as what does not; yours weighs 1 + boost. With boost = 1 nothing must change.",
+            "What moves should weigh `boost` times as much as what does not; yours weighs 1 + boost, one too many because the background's 1 is still in it. With boost = 1 nothing must change.",
         ),
         Mistake(
             "only what is brighter",
             weights_with(signed=True),
-            "Without the absolute value only pixels that became *brighter* count: what moves in front of something light is missed.",
+            "Without the absolute value only pixels that became *brighter* count. Dodge's hazards are white on black, so there one may not notice; but what moves in front of something light is missed.",
         ),
         Mistake(
             "the background in place of what moves",
             weights_with(inverted=True),
-            "The comparison is turned: you weigh what stays the same.",
+            "The comparison is turned: you weigh what stays the same. A mask is easily built the wrong way round, and the mean of 1 hides it.",
         ),
         Mistake(
             "the background weighs nothing",
             only_what_moves,
-            "With weight 0 the decoder may paint anything there, and in a frame where nothing moves the loss is gone. Weight 1 before normalising.",
+            "Only what moves is interesting, but with weight 0 the decoder may paint anything there, and in a frame where nothing moves the loss is gone. Weight 1 before normalising.",
         ),
         Mistake(
             "weighted by the difference itself",
             weight_by_the_difference,
-            "The weight should be `boost` wherever the difference exceeds 0.1, not grow with it: a dim object is as important as a bright one.",
+            "The weight should be `boost` wherever the difference exceeds 0.1, not grow with it. A smooth weight looks more elegant, but a dim object is as important as a bright one.",
         ),
     ),
     (weights_with_where, weights_from_shares),

@@ -87,7 +87,7 @@ QUESTIONS = (
     ),
     Question(
         "compare",
-        "Model A reports 178 nats per frame (Bernoulli), model B −979 nats (Gaussian, σ learned). Which is the better model of the frames?",
+        "Model A reports 180 nats per frame (Bernoulli), model B −980 nats (Gaussian, σ learned). Which is the better model of the frames?",
         (
             Choice(
                 "B: its loss is lower",

@@ -129,7 +129,7 @@ def four_likelihoods() -> Explorer:
     return Explorer(
         figure,
         draw,
-        alt="Left four curves of a pixel's cost over the prediction, right their slopes: straight for the Gaussian, flat for the others.",
+        alt="Left four curves of a pixel's cost over the prediction, right how hard each pulls on the network's output.",
         m=slider("prediction m", 0.02, 0.98, 0.6, 0.02),
         pixel=choice("pixel x", {"black (0)": 0.0, "the band (0.31)": BAND, "white (1)": 1.0}),
         std=slider("standard deviation", 0.05, 1.0, 0.1, 0.05),
@@ -248,8 +248,10 @@ class Paintings(Live):
         for axes in (self.kl, self.error):
             axes.spines[["top", "right"]].set_visible(False)
             axes.set_xlim(0, STEPS)
-        self.kl.set(ylabel="KL, nats", ylim=(0, 35), xticklabels=[])
-        self.error.set(ylabel="squared error", xlabel="step", ylim=(0, 30))
+        self.kl.set(ylim=(0, 35), xticklabels=[])
+        self.kl.set_title("KL per frame, nats", size=9)
+        self.error.set(xlabel="step", ylim=(0, 30))
+        self.error.set_title("squared error per frame", size=9)
         (self.error if len(titles) < 4 else self.kl).legend(frameon=False, fontsize=7)
         words = f"A row of held-out frames, and as painted by: {', '.join(titles)}; beside it KL and squared error per frame"
         super().__init__(figure, words)
@@ -266,4 +268,6 @@ class Paintings(Live):
         self.picture.set_data(self.sheet)
         self.lines[run.title, self.kl].set_data(run.steps, [kl.sum() for kl in run.kl])
         self.lines[run.title, self.error].set_data(run.steps, run.error)
+        for axes in (self.kl, self.error):
+            axes.set_xlim(0, max(STEPS, run.steps[-1]))
         self.redraw()
