@@ -49,12 +49,12 @@ opening()
 # 5. train a first, linear model of Dodge on the bound, with its true score in view.
 #
 # | section | minutes of yours | of the machine's |
-# |---|---|---|
+# |---|--:|--:|
 # | Predict first | 15 | – |
 # | Derive | 40 | – |
 # | See it | 15 | – |
 # | Build it | 80 | – |
-# | Measure it | 20 | 1 |
+# | Measure it | 30 | 1 |
 # | Explain it | 5 | – |
 # | Close | 5 | – |
 #
@@ -200,7 +200,7 @@ steps.misfit.check(misfit)
 # $$\mathrm{ELBO} = \mathbb E_q[\log p(x|z)] - \mathbb E_q[\log q(z)-\log p(z)] .$$
 #
 # This is the form that a VAE is trained on: lesson 04 is about the first half, lesson 03 about the second, lesson 05 puts them together. The
-# machine does both integrals. Then the gap: it does the KL to *some* Gaussian $\mathcal N(m, v^2)$, (lesson 03 does it by hand), puts the posterior's m and v in, and adds the ELBO. What must come out?
+# machine does both integrals. Then the gap: it does the KL to *some* Gaussian $\mathcal N(m, v^2)$ (lesson 03 does it by hand), puts the posterior's m and v in, and adds the ELBO. What must come out?
 
 # %%
 from wmcourse.lessons.variational_inference.derivation import ELBO, PRICE, RECONSTRUCTION
@@ -225,7 +225,7 @@ display(
 # ●●○ · 10 minutes · `steps.by_log_sigma.hint()`
 #
 # To climb, one needs slopes. A width must stay positive, so the parameter is `log_sigma` = log σ, which may be anything. (The course's other name is `logvar` =
-# log σ². They are never mixed, and the name always says which.) What is $\partial\,\mathrm{ELBO}/\partial\log\sigma$? Write it with `log_sigma`, `w` and `s`. The cell
+# log σ². They are never mixed, and the name always says which.) What is $\partial\,\mathrm{ELBO}/\partial\log\sigma$? Write it with `log_sigma`, `w` and `s`; the exponential is `sp.exp`. The cell
 # after your check then asks the machine for all places where both slopes vanish: there is one, it is the posterior, and the gap is zero there.
 
 # %% step="by_log_sigma"
@@ -253,8 +253,8 @@ display(
 # %% [markdown]
 # ## See it
 #
-# **The picture of this lesson.** Above: prior, posterior, and your q. Below: for every mean that q might have, the ELBO in green, and on top of it the KL in red. Together
-# they always reach the black ceiling, log p(x). Move q (click a slider, then use the arrow keys). Can you make the red part at your q vanish? What does σ do to the hill?
+# **The picture of this lesson.** Above: prior, posterior, and your q. Below: for every mean that q might have, the ELBO in green, and on top of it the KL in orange, hatched. Together
+# they always reach the black ceiling, log p(x). Move q (click a slider, then use the arrow keys). Can you make the orange part at your q vanish? What does σ do to the hill?
 # And then move the reading x: what happens to the ceiling?
 
 # %% keep=true
@@ -265,7 +265,7 @@ ceiling()
 # ceiling at one width only: the posterior's.
 #
 # **Where will it come down?** A hazard has gone behind the band. Below it, it forks: it turns left or right at random, and comes down about nine pixels to either side. Now the truth has
-# two hills (here with a blur of 1.5 pixels each), and q is a single bell. Make KL(q‖p) as small as you can. Then let the machine go on from where you are, from σ = 4, and once more from σ = 8:
+# two hills (here with a blur of 1.5 pixels each), and q is a single bell. Make KL(q‖p) as small as you can. Then put μ back to 2, and let the machine climb from there, with σ = 4, and once more with σ = 8:
 # the better climb ends on a hill, the other is stuck in the middle, at a poor optimum. At last, the other direction.
 
 # %% keep=true
@@ -296,7 +296,7 @@ lesson.questions["two_hills"].reveal()
 #
 # A z is a story about a frame. Its score is $\log p(x,z)=\log p(z)+\log p(x|z)$: how likely the story was beforehand, and how well it
 # explains the frame. `z` is `(S, B, Z)`, S stories for each of B frames; `x` is `(B, D)`; `W` is `(D, Z)`, `b` is `(D,)`, and `s` a number. Return `(S, B)`, with all
-# constants: this number will be compared with log p(x).
+# constants: this number will be compared with log p(x). Pixels are independent given z, so never build anything D × D.
 
 # %% exercise="log_joint"
 def log_joint(z: torch.Tensor, x: torch.Tensor, W: torch.Tensor, b: torch.Tensor, s: float) -> torch.Tensor:
@@ -561,7 +561,7 @@ for name, (decoder, q) in rows.items():
     error = float((logs[0] - logs[1]).var(0).mean().div(100 * len(some)).sqrt())
     exact = float(experiment.closed_elbo(some, decoder, q).mean())
     print(f"{name:32s} gap {gaps[name]:7.4f}   ELBO of 64 frames {estimate.mean():.3f} ± {error:.3f}, closed form {exact:.3f}")
-    assert abs(float(estimate.mean()) - exact) < 5 * error + 1e-6
+    assert abs(float(estimate.mean()) - exact) < 5 * error + 1e-3  # a float32 number on the way is allowed
 
 assert best_evidence - 5 < evidence.mean() < best_evidence + 5
 assert gaps["the trained encoder"] < 3
@@ -580,7 +580,7 @@ strips(
 
 # %% [markdown]
 # It sees the agent, roughly, and hazards as clouds or not at all; and the third row, z drawn from the prior, is its whole imagination. That is no fault of the inference, whose gap is small, but of the *model*: a hazard that moves is not a sum of eight fixed
-# pictures. Better inference does not help a poor model; lesson 05 puts networks in. (A log p(x) of some hundred nats *above* 0 is no bug either: pixels are continuous here, and a density may exceed 1.)
+# pictures. Better inference does not help a poor model; lesson 05 puts networks in. (A log p(x) of several hundred nats *above* 0 is no bug either: pixels are continuous here, and a density may exceed 1.)
 #
 # **Samples: noise or gap?** One held-out frame, and the encoder as it was at step 400, not yet good. Estimates of the ELBO from 1 to 1,000 samples; and beside them
 # the *importance-weighted bound* (Burda et al. 2016), the log of the mean of the same weights p(x, z)/q(z), from the course's `importance_weighted_bound`. Bars: ± 2 standard errors of the mean of many

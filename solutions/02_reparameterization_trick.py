@@ -51,9 +51,9 @@ opening((255 * frames[-254]).byte().permute(1, 2, 0).numpy())
 # 4. move the noise out of another family, and out of a die with faces, where it costs a bias.
 #
 # | section | minutes of yours | of the machine's |
-# |---|---|---|
+# |---|--:|--:|
 # | Predict first | 5 | – |
-# | Derive | 25 | – |
+# | Derive | 30 | – |
 # | See it | 10 | – |
 # | Build it | 60 | – |
 # | Measure it | 10 | 1 |
@@ -175,7 +175,7 @@ display(
 # **How far do they stray?** Unbiased is where an estimate is on average. A training step has a few samples, so it is the *variance* of one
 # sample that counts. With z = μ + σε the score by μ is ε/σ, and the terms by μ are z²·ε/σ and 2z, polynomials in ε. Below are their variances, and
 # the ratio with r = μ/σ. At best, at μ = 0, the score needs 3¾ times as many samples as the path for the same error, and the ratio grows like r⁴. A sure
-# encoder has a small σ. So the surer the code, the worse the score.
+# encoder has a small σ. So, off μ = 0, the surer the code, the worse the score. (For another f it may be the path that is noisier: see sin z with a wide q below.)
 
 # %%
 display(proved(Variance(2 * path), 4 * sigma**2))
@@ -219,7 +219,8 @@ steps.best_baseline.check(best_baseline)
 
 # %% [markdown]
 # What does it gain? The variance by μ with the best constant, and with the mean of f, which is nearly as good and easier to have. The term
-# μ⁴/σ² is gone: what made the score hopeless for sure encoders was the *height* of f, about which a constant can know.
+# μ⁴/σ² is gone, since a constant can know the *height* of f. With r = μ/σ the ratio to the path grows like 2r² now, and no longer like ¼r⁴:
+# still worse the surer the encoder is, but usable.
 
 # %%
 best = Mean(path**2 * epsilon**2).doit()
@@ -532,7 +533,8 @@ for name in ("by_logvar", "wrong_width", "only_score"):
 lesson.card()
 
 # %% [markdown]
-# **Pitfalls you have met.** σ = exp(½·logvar), with the ½ inside. `torch.normal(mu, sigma)` and `.sample()` cut the gradient, the first one silently. One ε for a whole batch:
+# **Pitfalls you have met.** σ = exp(½·logvar), with the ½ inside. `torch.normal(mu, sigma)` and `.sample()` cut the gradient; in a VAE both do so
+# silently, as the KL still sends one. One ε for a whole batch:
 # broadcasting does not complain. Noise from NumPy, which torch's seed does not reach. A baseline that knows its own sample. And *unbiased* is not *good*: look at the variance.
 #
 # **Where this lives.** `wmcourse/reparameterization_trick.py`; `reparameterize` is now a part of your world model (`wmcourse parts` shows

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import random
+from collections.abc import Iterator
 
 os.environ["MPLBACKEND"] = "Agg"  # before matplotlib is imported, here and in the processes that tests start
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -31,8 +32,9 @@ def seeds() -> None:
 
 
 @pytest.fixture(autouse=True)
-def own_folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+def own_folder(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
     """No test reads or writes the progress of whoever runs it."""
     folder = tmp_path / "my"
-    monkeypatch.setenv("WMCOURSE_HOME", str(folder))
-    return folder
+    with pytest.MonkeyPatch.context() as patch:  # its own: the fixture of that name is a test's, and is undone first
+        patch.setenv("WMCOURSE_HOME", str(folder))
+        yield folder

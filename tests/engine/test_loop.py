@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from wmcourse.engine import loop
+from wmcourse.engine import files, loop
 from wmcourse.engine.errors import RunError
 from wmcourse.engine.loop import fit, generator_for, load_tensors, load_weights, save_tensors, write_atomically
 
@@ -60,9 +60,9 @@ def test_full_disk_leaves_the_old_file(
     if old is not None:
         path.write_bytes(old)
     if where == "write":
-        monkeypatch.setattr(loop, "open", lambda name, mode: HalfADisk(name), raising=False)
+        monkeypatch.setattr(files, "open", lambda name, mode: HalfADisk(name), raising=False)
     else:
-        monkeypatch.setattr(loop.os, where, refuse)
+        monkeypatch.setattr(files.os, where, refuse)
     with pytest.raises(RunError, match=r"Could not write .*file: No space left on device\. Free some space"):
         write_atomically(path, b"new")
     assert (path.read_bytes() if path.exists() else None) == old
@@ -89,7 +89,7 @@ def test_a_crash_midway_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.os, where, crash)
+        patch.setattr(files.os, where, crash)
         with pytest.raises(KeyboardInterrupt):
             write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
@@ -372,7 +372,7 @@ def test_a_full_disk_in_training_keeps_the_last_checkpoint(tmp_path: Path, monke
         real(number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.os, "fsync", disk)
+        patch.setattr(files.os, "fsync", disk)
         with pytest.raises(RunError, match="No space left on device"):
             run(tmp_path / "w")
     parts, _, task = run(tmp_path / "w")

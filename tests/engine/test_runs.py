@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from wmcourse.engine import loop
+from wmcourse.engine import files
 from wmcourse.engine.errors import RunError
 from wmcourse.engine.runs import Config, Ledger, preset, read_config, remember_config
 from wmcourse.worlds import DODGE
@@ -63,7 +63,7 @@ def test_a_full_disk_leaves_no_half_configuration(tmp_path: Path, monkeypatch: p
     def refuse(number: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(loop.os, "fsync", refuse)
+    monkeypatch.setattr(files.os, "fsync", refuse)
     with pytest.raises(RunError, match="No space left"):
         remember_config(Config(), tmp_path)
     assert os.listdir(tmp_path) == []

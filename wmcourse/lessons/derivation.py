@@ -128,6 +128,7 @@ class Step(Task):
         if strangers:
             twins = {str(s) for s in allowed} & {str(s) for s in strangers}
             made = " It has the right name, but was made anew: use the lesson's own symbols." if twins else ""
+            made = made or (" Is an average left to be taken? `.doit()` takes it." if answer.atoms(sp.Function) else "")
             raise WrongAnswer(
                 f"✗ {self.name}: not of this step: {', '.join(map(str, strangers))}.{made} "
                 f"Write it with {', '.join(sorted(map(str, self.expected.free_symbols)))}."

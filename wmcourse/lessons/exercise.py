@@ -150,10 +150,9 @@ class Exercise(Task):
         self.takes(answer, list(cases[0].inputs))
         wanted = [judge.ask(self.reference, case, numpy=self.numpy) for case in cases]
         outcomes: list[Outcome] = []
-        started = time.monotonic()
+        deadline = time.monotonic() + judge.SECONDS
         for case in cases:
-            left = judge.SECONDS - (time.monotonic() - started)
-            outcome = judge.ask(answer, case, left, self.numpy)
+            outcome = judge.ask(answer, case, deadline - time.monotonic(), self.numpy)
             if outcome.error is not None:
                 self.stopped(case, outcome)
             outcomes.append(outcome)
@@ -171,9 +170,11 @@ class Exercise(Task):
         self, answer: Answer, seed: int | None, cases: list[Case], got: list[Outcome], right: list[Outcome]
     ) -> None:
         """Raise WrongAnswer where ``properties`` complain."""
+        deadline = time.monotonic() + judge.SECONDS
 
         def ask(case: Case, around: Answer | None = None) -> Outcome:
-            outcome = judge.ask(functools.partial(around, answer) if around else answer, case, numpy=self.numpy)
+            call = functools.partial(around, answer) if around else answer
+            outcome = judge.ask(call, case, deadline - time.monotonic(), self.numpy)
             if outcome.error is not None:
                 self.stopped(case, outcome)
             if outcome.complaint:
@@ -217,6 +218,7 @@ class Exercise(Task):
             what = f"your code stopped with {judge.short(''.join(traceback.format_exception_only(error)))}"
         raise AnswerCrashed(
             f"! {self.name}: {what}\n\n  where     {judge.where(error)}\n  inputs    {describe(case)}{printed}"
+            f"\n\nStuck? {self.call}.hint()"
         )
 
     def compare(self, got: Outcome, right: Outcome) -> str:

@@ -25,8 +25,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from wmcourse.engine.errors import RunError
 from wmcourse.engine.files import write_atomically
 from wmcourse.lessons.errors import CheckFailed, LessonError
@@ -203,7 +201,8 @@ def importing(name: str, value: Any, here: str) -> str:
 
 def constant(name: str, value: Any) -> str:
     """The assignment that makes a number, a text, or a collection of such; "" for anything else."""
-    value = value.item() if isinstance(value, np.generic) else value
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():  # NumPy's own numbers
+        value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return f'{name} = float("{value}")'
     try:

@@ -160,7 +160,9 @@ class Question:
 
 def number(text: str) -> float:
     """A decimal (with a point or a comma) or a fraction, with or without a unit. Raises LessonError for others."""
-    plain = re.sub(r"\s*(nats?|bits?|%)\s*$", "", text).replace(",", ".").replace("−", "-")
+    plain = re.sub(r"\s*(nats?|bits?|%)\s*$", "", text).replace("−", "-")
+    thousands = r"(?<![.,\d])[1-9]\d{0,2}(,\d{3})+(?!\d)"  # 6,144
+    plain = re.sub(thousands, lambda found: found[0].replace(",", ""), plain).replace(",", ".")
     above, _, below = plain.partition("/")
     try:
         return float(above) / float(below or 1)

@@ -431,6 +431,9 @@ def gaussian_cases(rng: Rng) -> Iterator[Case]:
     yield Case(
         dict(zip(names, values, strict=True)), "small errors and a small σ: a negative loss", ("mean", "log_sigma")
     )
+    x = np.round(rng.random((2, 5))).astype(np.float32)
+    values = (1 - x, x, np.asarray(rng.uniform(-4, -3.5), np.float32))
+    yield Case(dict(zip(names, values, strict=True)), "sure and wrong: densities that round to 0", ("mean", "log_sigma"))
 
 
 def gaussian(
@@ -582,6 +585,9 @@ def error_cases(rng: Rng) -> Iterator[Case]:
         yield Case({"mean": mean.astype(kind), "x": x.astype(kind)}, about)
     x = greys(rng, (3, 1, 4, 4))
     yield Case({"mean": x.copy(), "x": x}, "a perfect reconstruction")
+    few = x.copy()
+    few.flat[::10] += 0.02
+    yield Case({"mean": few, "x": x}, "perfect but for a few pixels")
     yield Case({"mean": x + 0.004, "x": x}, "an error of one grey level in 255")
     yield Case({"mean": (x + 0.0009).astype(np.float32), "x": x.astype(np.float32)}, "an error far below a grey level")
 
@@ -727,6 +733,9 @@ def laplace_cases(rng: Rng) -> Iterator[Case]:
     x = greys(rng, (3, 7))
     values = (x + rng.normal(0, 0.01, (3, 7)), x, np.asarray(rng.uniform(-5, -4)))
     yield Case(dict(zip(names, values, strict=True)), "small errors and a small b", ("median", "log_scale"))
+    x = np.round(rng.random((2, 5))).astype(np.float32)
+    values = (1 - x, x, np.asarray(rng.uniform(-5.5, -5), np.float32))
+    yield Case(dict(zip(names, values, strict=True)), "sure and wrong: densities that round to 0", ("median", "log_scale"))
 
 
 def laplace_nll(median: Tensor, x: Tensor, log_scale: Tensor) -> Tensor:
@@ -964,7 +973,7 @@ LOGISTIC = Exercise(
             "the log of a difference of sigmoids",
             difference_of_sigmoids,
             "Far from the mean both sigmoids round to the same number, the difference is 0 and its log −∞: the loss is infinite exactly "
-            "where something is to be learned. Use the product form of the derivation.",
+            "where something is to be learned. Use the derivation: the log of the product, term by term.",
         ),
         Mistake(
             "a floor inside the log",

@@ -128,11 +128,13 @@ def pictures(frames: Tensor) -> NDArray[np.uint8]:
     return as_bytes(frames[-HELD_OUT : SHOWN - HELD_OUT])
 
 
-# --- Every likelihood as the probability of the same 8-bit frame: a pixel x owns the bin from x - 1/510 to x + 1/510.
+# --- Every likelihood as a probability of the same 8-bit frame: divided by its sum over the 256 greys 0, 1/255, …, 1.
+
+GREYS = torch.arange(256, dtype=torch.float64) / 255
 
 
 def bernoulli_8bit(logits: Tensor, x: Tensor) -> Tensor:
-    """-log p of each frame (B,) when s^x·(1-s)^(1-x) is divided by its sum over the 256 greys x = 0, 1/255, …, 1.
+    """-log p of each frame (B,) when s^x·(1-s)^(1-x) is divided by its sum over the greys.
 
     With p proportional to exp(ℓx) that sum is a geometric series.
     """
@@ -143,18 +145,20 @@ def bernoulli_8bit(logits: Tensor, x: Tensor) -> Tensor:
 
 
 def gaussian_8bit(mean: Tensor, x: Tensor, sigma: float) -> Tensor:
-    """-log p of each frame (B,): what a Gaussian puts into the bins. (What it puts outside of [0, 1] is lost.)"""
-    far, half = -(x - mean).abs().double(), 1 / 510  # in the lower tail nothing rounds to one
-    upper, lower = (torch.special.log_ndtr((far + side) / sigma) for side in (half, -half))
-    return -(upper + torch.log(-torch.expm1(lower - upper))).flatten(1).sum(1)
+    """-log p of each frame (B,) under a Gaussian that is divided by its sum over the greys."""
+    return bell_8bit(lambda apart: -0.5 * (apart / sigma).square(), mean, x)
 
 
 def laplace_8bit(median: Tensor, x: Tensor, b: float) -> Tensor:
-    """-log p of each frame (B,): what a Laplace density puts into the bins."""
+    """-log p of each frame (B,) under a Laplace density that is divided by its sum over the greys."""
+    return bell_8bit(lambda apart: -apart.abs() / b, median, x)
 
-    def below(v: Tensor) -> Tensor:
-        tail = 0.5 * torch.exp(-v.abs() / b)
-        return torch.where(v < 0, tail, 1 - tail)
 
-    far, half = -(x - median).abs().double(), 1 / 510
-    return -(below(far + half) - below(far - half)).log().flatten(1).sum(1)
+def bell_8bit(bell: Callable[[Tensor], Tensor], centre: Tensor, x: Tensor) -> Tensor:
+    """The two above; ``bell`` is the logarithm of a density, up to a constant, at a distance from the centre."""
+
+    def few(c: Tensor, x: Tensor) -> Tensor:
+        return (torch.logsumexp(bell(GREYS - c.unsqueeze(-1)), dim=-1) - bell(x - c)).flatten(1).sum(1)
+
+    pairs = zip(centre.double().split(16), x.double().split(16), strict=True)  # a few at a time, for the memory
+    return torch.cat([few(c, v) for c, v in pairs])

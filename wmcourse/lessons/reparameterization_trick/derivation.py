@@ -178,7 +178,8 @@ STEPS = (
                 "the mean of f",
                 mu**2 + sigma**2,
                 "This is E[z²], the obvious choice and a good one, but not the best: the terms are weighted with ε², so the "
-                "baseline should be the mean of f *weighted with ε²*. Far samples count more, and there z² is larger.",
+                "baseline should be the mean of f *weighted with ε²*. Far samples count more, and there z² is larger. (The same comes out "
+                "when E[ε⁴] is taken for 1: it is 3.)",
             ),
             Mistake(
                 "f at the mean",
@@ -191,14 +192,14 @@ STEPS = (
                 "For the slope by σ the weight is (ε² − 1)², and this would be its optimum. By μ the weight is ε².",
             ),
             Mistake(
-                "E[ε⁴] left out",
+                "one σ² too few",
                 mu**2 + sigma**2 * 2,
-                "E[ε⁴] is 3: the third term of z²ε² is σ²ε⁴, so it gives 3σ².",
+                "Count σ² once more: the third term of z²ε² is σ²ε⁴, and E[ε⁴] is 3, so it gives 3σ².",
             ),
             Mistake(
                 "twice the optimum",
                 2 * (mu**2 + 3 * sigma**2),
-                "Where the parabola is zero again, not where it is lowest: the 2 of the derivative cancels.",
+                "There the parabola is as high again as with no baseline at all; it is lowest half-way. The 2 of the derivative cancels.",
             ),
             Mistake(
                 "divided by E[f]",

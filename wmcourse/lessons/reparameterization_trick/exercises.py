@@ -231,7 +231,7 @@ REPARAMETERIZE = Exercise(
         Mistake(
             "sampling without a gradient",
             no_gradient,
-            "`torch.normal(mu, sigma)` and `Normal(mu, sigma).sample()` draw the right z, and no slope passes: for the first "
+            "No slope passes from z to μ and σ. `torch.normal(mu, sigma)` and `Normal(mu, sigma).sample()` do so, and `no_grad`, `detach` or a new `torch.tensor(…)`: for the first "
             "one torch even says `requires_grad=True`, and then sends zeros. They are the shortest "
             "way to a sample, and the sample is fine. Draw noise that knows nothing of μ and σ, and make z from it by arithmetic.",
         ),
@@ -297,8 +297,8 @@ REPARAMETERIZE = Exercise(
         Mistake(
             "no noise",
             no_noise,
-            "You return the mean. That is what one does to *look* at a code after training; in training it makes a plain "
-            "autoencoder, to which σ means nothing.",
+            "Where log σ² = 0, so σ = 1, no noise comes out. Either you return the mean, as one does to *look* at a code after "
+            "training (in training it makes a plain autoencoder); or you multiply ε with ½·logvar itself, where exp(½·logvar) belongs.",
         ),
         Mistake(
             "a clamp on logvar",
@@ -1062,7 +1062,7 @@ GUMBEL = Exercise(
         Mistake(
             "no noise",
             relaxed(lambda logits, g, t: logits / t),
-            "This is a softmax at temperature τ, which looks like the result, and is the same every time. A *sample* needs the noise.",
+            "This is a softmax at temperature τ, which looks like the result, and is the same every time. A *sample* needs the noise, a number of its own for each face: one for all of them cancels in the softmax.",
         ),
         Mistake(
             "multiplied by the temperature",

@@ -218,13 +218,15 @@ def two_estimators() -> Explorer:
             f"exact {truth:+.3f}; path {path.mean():+.3f} ± {path.std():.3f}, score {score.mean():+.3f} ± {score.std():.3f} "
             "(mean ± standard deviation). "
         )
+        if not path.std() and abs(truth) < 5e-4:
+            return said + "A step has no slope for the path to find; here the exact one is 0, too."
         if not path.std():
             return (
                 said
                 + "<b>The path is silent and wrong</b>: where a step is flat its slope is 0, and no sample sits on the jump."
             )
         ratio = score.var() / path.var()
-        return said + f"For the same error the score needs <b>{ratio:.1f} times</b> as many samples."
+        return said + f"For the same error the score needs <b>{ratio:,.3g} times</b> as many samples."
 
     return Explorer(
         figure,
