@@ -44,6 +44,8 @@ f = sp.Function("f")
         (0.5 * x, x / 2),
         (x * (1 / 3), x / 3),
         (0.1 + 0.2, sp.Rational(3, 10)),
+        (sp.exp(x * (1 / 3)), sp.exp(x / 3)),
+        (sp.exp(-0.1 * x**2), sp.exp(-(x**2) / 10)),
         (2, 2.0),
         (0.9189385332046727, sp.log(2 * sp.pi) / 2),
         (sp.sqrt(2) * sp.sqrt(3), sp.sqrt(6)),

@@ -409,7 +409,7 @@ def test_a_crash_shows_the_learners_own_line(answer: Any, error: str, line: str)
 
 def test_a_crash_tells_what_was_printed_and_no_more_than_it_must() -> None:
     text = said(talks, kind=AnswerCrashed)
-    assert text.endswith("  printed   x is torch.Size([3, 4])\ncareful")
+    assert "  printed   x is torch.Size([3, 4])\ncareful\n" in text
     assert "long …" in text
     assert "outside of your function" in said(torch.dot, kind=AnswerCrashed)
     space: dict[str, Any] = {}
@@ -538,6 +538,16 @@ def test_all_calls_of_a_check_share_the_time(monkeypatch: pytest.MonkeyPatch) ->
     assert time.monotonic() - started < 2
 
 
+def test_and_so_do_all_that_look_at_properties(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge, "SECONDS", 0.5)
+    case = next(dot_cases(np.random.default_rng(0)))
+    looks = make(cases=lambda rng: [case], properties=lambda ask, rng: "".join(ask(case).printed for _ in range(50)))
+    looks.check(dot)
+    started = time.monotonic()
+    said(lambda x, y: time.sleep(0.06) or dot(x, y), looks, AnswerCrashed)
+    assert time.monotonic() - started < 3
+
+
 def interrupts(x: Tensor, y: Tensor) -> Tensor:
     raise KeyboardInterrupt
 
@@ -640,6 +650,8 @@ def state() -> list[Any]:
 
 
 def test_settings_are_put_back() -> None:
+    np.random.seed(123)  # noqa: NPY002 (the judge has its own)
+    torch.manual_seed(123)
     before = state()
     assert "no gradient reaches `x`" in said(unsettles)  # it has switched gradients off
     assert state() == before
@@ -651,8 +663,9 @@ def test_settings_of_the_notebook_do_not_matter() -> None:
     torch.set_default_dtype(torch.float64)
     try:
         with torch.no_grad(), np.errstate(all="raise"):
-            DOT.check(lambda x, y: dot(x, y) + torch.zeros(3).to(x.dtype))
+            DOT.check(lambda x, y: dot(x, y) + torch.zeros(3))  # float64 of its own would be told
             assert not torch.is_grad_enabled()
+            assert torch.get_default_dtype() == torch.float64
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -771,9 +784,9 @@ def test_what_an_exercise_says_about_itself() -> None:
 
 
 @pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
+def show(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
     """Runs a cell; returns what the notebook shows."""
-    shell = InteractiveShell(user_ns={"ex": types.SimpleNamespace(dot=DOT)})
+    shell.user_ns["ex"] = types.SimpleNamespace(dot=DOT)
 
     def run(cell: str) -> str:
         shell.run_cell(cell, store_history=True)
@@ -782,21 +795,21 @@ def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     return run
 
 
-def test_a_notebook_shows_the_message_and_nothing_else(shell: Callable[[str], str]) -> None:
-    assert shell("ex.dot.check(...)") == "○ dot: not attempted yet. Stuck? ex.dot.hint()\n"
-    shown = shell("ex.dot.check(lambda x, y: (x * y).mean(-1))")
+def test_a_notebook_shows_the_message_and_nothing_else(show: Callable[[str], str]) -> None:
+    assert show("ex.dot.check(...)") == "○ dot: not attempted yet. Stuck? ex.dot.hint()\n"
+    shown = show("ex.dot.check(lambda x, y: (x * y).mean(-1))")
     assert shown.startswith("✗ dot: this is a mistake that has a name: a mean.\n\nIt is a sum.\n\n  what  ")
     assert "Traceback" not in shown
     assert ".py" not in shown
-    assert "has hints 1 to 2" in shell("ex.dot.hint(9)")
-    assert "✓ **dot.** Two fresh inputs." in shell("ex.dot.check(lambda x, y: (x * y).sum(-1))")
+    assert "has hints 1 to 2" in show("ex.dot.hint(9)")
+    assert "✓ **dot.** Two fresh inputs." in show("ex.dot.check(lambda x, y: (x * y).sum(-1))")
 
 
-def test_a_notebook_shows_the_line_of_whichever_cell_it_is_in(shell: Callable[[str], str]) -> None:
-    shell("def of_another_cell(x):\n    y = x\n    return y @ y")
-    shell("def dot(x, y):\n    return of_another_cell(x)")
-    assert "  where     line 3: `return y @ y`" in shell("ex.dot.check(dot)")
-    shell("import torch\ndef dot(x, y):\n    # a comment\n    return torch.linalg.cholesky(x)")
-    assert "  where     line 4: `return torch.linalg.cholesky(x)`" in shell("ex.dot.check(dot)")
-    shell("def dot(x, y):\n    raise NotImplementedError  # your turn")
-    assert shell("ex.dot.check(dot)").startswith("○ dot: not attempted yet: `raise NotImplementedError` is still in it")
+def test_a_notebook_shows_the_line_of_whichever_cell_it_is_in(show: Callable[[str], str]) -> None:
+    show("def of_another_cell(x):\n    y = x\n    return y @ y")
+    show("def dot(x, y):\n    return of_another_cell(x)")
+    assert "  where     line 3: `return y @ y`" in show("ex.dot.check(dot)")
+    show("import torch\ndef dot(x, y):\n    # a comment\n    return torch.linalg.cholesky(x)")
+    assert "  where     line 4: `return torch.linalg.cholesky(x)`" in show("ex.dot.check(dot)")
+    show("def dot(x, y):\n    raise NotImplementedError  # your turn")
+    assert show("ex.dot.check(dot)").startswith("○ dot: not attempted yet: `raise NotImplementedError` is still in it")

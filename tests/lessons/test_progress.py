@@ -194,9 +194,7 @@ from torch import Tensor, exp
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import softmax, softplus
 """
-KEPT = dict(
-    block.split("\n", 1)
-    for block in """
+NOTEBOOKS = """
 # --- plain
 def kl(x):
     return x.exp()
@@ -355,8 +353,8 @@ def kl(v):
     match 3:
         case V:
             return v * V
-""".split("\n# --- ")[1:]
-)
+"""
+KEPT = dict(block.split("\n", 1) for block in NOTEBOOKS.split("\n# --- ")[1:])
 NOT_KEPT = {
     "kl = lambda x: x": "`kl` is a lambda. Write it with `def`.",
     "exec('def kl(x):\\n    return x')": "the text of `kl` cannot be found",
@@ -371,11 +369,6 @@ NOT_KEPT = {
     "h = lambda x: x\ndef kl(x):\n    return h(x)": "`h` is a lambda",
     "h = np.float32('nan')\ng = [h]\ndef kl(x):\n    return x * g[0]": "`g` is a list",
 }
-
-
-@pytest.fixture(scope="module")
-def shell() -> InteractiveShell:
-    return InteractiveShell()
 
 
 def notebook(shell: InteractiveShell, text: str) -> Callable[..., Any]:

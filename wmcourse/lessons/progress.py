@@ -183,8 +183,7 @@ def definition(label: str, thing: Any) -> tuple[str, str]:
 
 def taken(table: symtable.SymbolTable) -> set[str]:
     """The names that a text takes from around it."""
-    whole = table.get_type() == "module"
-    names = {s.get_name() for s in table.get_symbols() if s.is_global() or (whole and s.is_referenced())}
+    names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global()}
     return names.union(*map(taken, table.get_children()))
 
 
@@ -194,7 +193,7 @@ def importing(name: str, value: Any, here: str) -> str:
         return f"import {value.__name__}" + ("" if name == value.__name__ else f" as {name}")
     for module in ("torch", "torch.nn.functional", "math", getattr(value, "__module__", None) or "numpy"):
         for there in (name, getattr(value, "__name__", name)):
-            if module != here and getattr(sys.modules.get(module), there, module) is value:
+            if module != here and getattr(sys.modules.get(module), there, None) is value:
                 return f"from {module} import {there}" + ("" if name == there else f" as {name}")
     return ""
 

@@ -156,7 +156,7 @@ STEPS = (
     ),
 )
 
-KL_QP, KL_Q = sp.Symbol(r"\mathrm{KL}(q\,\|\,p)"), sp.Symbol(r"\mathrm{KL}(q\,\|\,\mathcal{N}(0,1))")
+KL_QP, KL_Q = sp.Symbol(r"\mathrm{KL}(q\,\Vert\,p)"), sp.Symbol(r"\mathrm{KL}(q\,\Vert\,\mathcal{N}(0,1))")
 FORMULAS = {
     "two Gaussians": sp.Eq(KL_QP, KL_TWO, evaluate=False),
     "against the standard normal": sp.Eq(KL_Q, KL_PRIOR, evaluate=False),

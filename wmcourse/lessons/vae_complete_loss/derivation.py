@@ -88,7 +88,9 @@ STEPS = (
             "β/v + (v − β)/v − 1 = 0, so R = −½·log(β/v). Turn the fraction round.",
         ),
         (
-            Mistake("the ½ is missing", sp.log(v / beta), "The ½ stands before the whole bracket, the logarithm included."),
+            Mistake(
+                "the ½ is missing", sp.log(v / beta), "The ½ stands before the whole bracket, the logarithm included."
+            ),
             Mistake(
                 "the sign of the logarithm",
                 sp.log(beta / v) / 2,
@@ -157,7 +159,7 @@ STEPS = (
                 "β = v·exp(−2R): a larger rate belongs to a smaller price.",
             ),
         ),
-        (-v / sp.exp(2 * R), -v * sp.exp(-R) ** 2, v * (sp.sinh(2 * R) - sp.cosh(2 * R))),
+        (-v / sp.exp(2 * R), v * (1 - sp.exp(-2 * R)) - v),
         expected=SLOPE,
         assumptions="v > 0, R > 0",
     ),
@@ -166,7 +168,7 @@ STEPS = (
 L, D = sp.symbols(r"\mathcal{L} D", real=True)
 KL_EACH, KL_ALL, INFORMATION = (
     sp.Symbol(name)
-    for name in (r"\mathbb{E}_x\mathrm{KL}(q(z|x)\,\|\,p)", r"\mathrm{KL}(q(z)\,\|\,p)", "I(x;z)")
+    for name in (r"\mathbb{E}_x\mathrm{KL}(q(z\mid x)\,\Vert\,p)", r"\mathrm{KL}(q(z)\,\Vert\,p)", "I(x;z)")
 )
 ELBO, RECONSTRUCTION = sp.symbols(r"\mathrm{ELBO} L_{\mathrm{recon}}", real=True)
 FORMULAS = {
