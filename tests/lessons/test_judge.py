@@ -1,6 +1,7 @@
 """The judge and the exercise against answers that are odd, hostile or broken: always one of four outcomes, in time."""
 
 import functools
+import gc
 import inspect
 import random
 import signal
@@ -225,16 +226,22 @@ def one_by_one(x: Tensor, y: Tensor) -> Iterator[Tensor]:
 )
 @pytest.mark.filterwarnings("ignore:Sparse CSR")
 def test_what_is_returned_is_told_in_words(answer: Any, words: str) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)  # a coroutine that is left alone
-        if not words:
-            DOT.check(answer)
-            return
-        text = said(answer)
+    if not words:
+        DOT.check(answer)
+        return
+    text = said(answer)
     assert words in text
     assert "\n  inputs    three pairs: x (3, 4) float" in text
     assert "\n  expected  one number for each pair" in text
     assert text.endswith("Stuck? ex.dot.hint()")
+
+
+def test_what_is_not_awaited_is_closed() -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        said(later)
+        gc.collect()
+    assert not warned
 
 
 def test_a_gradient_that_should_be_zero() -> None:
@@ -728,9 +735,13 @@ def test_a_cut_gradient_can_be_a_named_mistake() -> None:
 
 def test_a_mistake_that_crashes_or_is_right_is_nobodys() -> None:
     exercise = make(mistakes=(Mistake("broken", helper, "…"), Mistake("right", dot, "…")))
-    with pytest.raises(WrongAnswer) as failure:
-        exercise.check(lambda x, y: 2 * dot(x, y))
-    assert failure.value.mistake is None
+    for answer in (
+        lambda x, y: 2 * dot(x, y),
+        lambda x, y: dot(x, y).double(),
+    ):  # the second has the right one's numbers
+        with pytest.raises(WrongAnswer) as failure:
+            exercise.check(answer)
+        assert failure.value.mistake is None
 
 
 def test_outcomes_agree_when_they_do_the_same_wrong_thing() -> None:
@@ -756,6 +767,9 @@ def test_relations() -> None:
     assert relation(b + 3, b) == " Yours are off by +3, everywhere."
     assert relation(b + np.array([0, 0, 1]), b) == " 33% of them are wrong."
     assert relation(b[:1], b[:1]) == ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert relation(np.array([1.7e308, -1.7e308, 1.0]), b) == ""
     assert relation(np.array([1.0, 2.0]), np.zeros(2)) == " 100% of them are wrong."
 
 

@@ -214,13 +214,13 @@ def limited(work: Callable[[], Any], seconds: float) -> Any:
         while frame and frame.f_code is not limited.__code__:  # should a bare `except:` swallow it: once more in there
             frame.f_trace = trace
             frame = frame.f_back
-        sys.settrace(trace)
+        sys.settrace(lambda *_: None)  # no frame that is new
         raise OutOfTime
 
     def trace(frame: types.FrameType, event: str, _: Any) -> Any:
-        if event in ("exception", "return") or over:
-            return trace
-        raise OutOfTime
+        if event == "line" and not over:
+            raise OutOfTime
+        return trace
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
