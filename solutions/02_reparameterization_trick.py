@@ -15,7 +15,7 @@ import sympy as sp
 import torch
 
 from wmcourse.lessons import open_lesson
-from wmcourse.lessons.derivation import proved
+from wmcourse.lessons.derivation import expectation, log_normal, normal, proved
 from wmcourse.lessons.frames import dodge_frames
 from wmcourse.lessons.map import system_map
 from wmcourse.lessons.reparameterization_trick.experiment import (
@@ -102,10 +102,7 @@ from wmcourse.lessons.reparameterization_trick.derivation import (
     Mean,
     Variance,
     epsilon,
-    expectation,
-    log_normal,
     mu,
-    normal,
     sigma,
     z,
 )

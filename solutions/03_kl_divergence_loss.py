@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from wmcourse.lessons import open_lesson
-from wmcourse.lessons.derivation import proved
+from wmcourse.lessons.derivation import expectation, log_normal, proved
 from wmcourse.lessons.frames import dodge_frames
 from wmcourse.lessons.kl_divergence_loss.experiment import pictures, train
 from wmcourse.lessons.kl_divergence_loss.widgets import (
@@ -92,8 +92,6 @@ for name in ("negative", "direction", "collapse"):
 
 # %%
 from wmcourse.lessons.kl_divergence_loss.derivation import (
-    expectation,
-    log_normal,
     logvar,
     mu,
     mu_p,

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wmcourse.cross_entropy_method import CEM, ICEM, MPPI, CategoricalCEM, cem_update, coloured_noise, correlated_noise
+from wmcourse.cross_entropy_method import (
+    CEM,
+    ICEM,
+    MPPI,
+    CategoricalCEM,
+    cem_update,
+    colour_noise,
+    coloured_noise,
+    correlated_noise,
+)
 from wmcourse.model_predictive_control import Plan, Planner, RandomShooting, Score
 
 GAUSSIAN: dict[str, Callable[..., CEM]] = {"CEM": CEM, "iCEM": ICEM, "MPPI": partial(MPPI, temperature=0.01)}
@@ -220,6 +229,13 @@ def test_the_spectrum_falls_with_the_exponent(exponent: float) -> None:
     x, y = torch.arange(1.0, 33).log(), power.log()
     slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
     assert slope.item() == pytest.approx(-exponent, abs=0.05)
+
+
+def test_colouring_keeps_the_numbers_of_coloured_noise() -> None:
+    white = torch.randn((3, 9, 2), generator=seeded())
+    assert torch.equal(colour_noise(white, 2.0), coloured_noise((3, 9, 2), 2.0, seeded()))
+    assert torch.equal(white, torch.randn((3, 9, 2), generator=seeded()))  # not changed in place
+    torch.testing.assert_close(colour_noise(white, 0.0), white)
 
 
 def test_noise_of_a_single_step_is_white() -> None:

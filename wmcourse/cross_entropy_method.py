@@ -96,8 +96,13 @@ def coloured_noise(shape: tuple[int, ...], exponent: float, generator: torch.Gen
 
     Source: Timmer & König (1995); for planning Pinneri et al. (2020), §3.1.
     """
-    steps = shape[-2]
     white = torch.randn(shape, generator=generator, device=generator.device if generator else None)
+    return colour_noise(white, exponent)
+
+
+def colour_noise(white: Tensor, exponent: float) -> Tensor:
+    """White noise (..., L, A) made into noise with a power spectrum 1/f^exponent along L, of the same variance."""
+    steps = white.shape[-2]
     if steps == 1:
         return white
     frequency = torch.fft.rfftfreq(steps, device=white.device)

@@ -19,6 +19,26 @@ from wmcourse.lessons.exercise import Task
 from wmcourse.lessons.judge import SECONDS, OutOfTime, limited, short
 
 POINTS, DIGITS = 12, 30
+Z, MU = sp.symbols("z mu", real=True)
+SIGMA = sp.Symbol("sigma", positive=True)
+
+
+def normal(z: sp.Expr, mu: sp.Expr, sigma: sp.Expr) -> sp.Expr:
+    """The density N(z; mu, sigma²), where ``sigma`` is the standard deviation."""
+    return sp.exp(-((z - mu) ** 2) / (2 * sigma**2)) / (sigma * sp.sqrt(2 * sp.pi))
+
+
+def log_normal(z: sp.Expr, mu: sp.Expr, sigma: sp.Expr) -> sp.Expr:
+    """Its logarithm in nats, written out: sympy need not find out that log exp x is x."""
+    return -((z - mu) ** 2) / (2 * sigma**2) - sp.log(sigma) - sp.log(2 * sp.pi) / 2
+
+
+def expectation(f: sp.Expr, mu: sp.Expr = MU, sigma: sp.Expr = SIGMA, z: sp.Symbol = Z) -> sp.Integral:
+    """E[f(z)] for z ~ N(mu, sigma²): the integral, not done yet (``.doit()`` does it, ``proved`` too).
+
+    The symbols are by default the lessons' own: z and mu real, sigma positive.
+    """
+    return sp.Integral(normal(z, mu, sigma) * f, (z, -sp.oo, sp.oo))
 
 
 class Verdict(str):

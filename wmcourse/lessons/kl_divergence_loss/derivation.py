@@ -11,22 +11,6 @@ z, mu, mu_q, mu_p = sp.symbols("z mu mu_q mu_p", real=True)
 sigma, sigma_q, sigma_p = sp.symbols("sigma sigma_q sigma_p", positive=True)
 logvar = sp.Symbol("logvar", real=True)
 
-
-def normal(z: sp.Expr, mu: sp.Expr, sigma: sp.Expr) -> sp.Expr:
-    """The density N(z; μ, σ²)."""
-    return sp.exp(-((z - mu) ** 2) / (2 * sigma**2)) / (sigma * sp.sqrt(2 * sp.pi))
-
-
-def log_normal(z: sp.Expr, mu: sp.Expr, sigma: sp.Expr) -> sp.Expr:
-    """Its logarithm, written out: sympy need not find out that log exp x is x."""
-    return -((z - mu) ** 2) / (2 * sigma**2) - sp.log(sigma) - sp.log(2 * sp.pi) / 2
-
-
-def expectation(f: sp.Expr, mu: sp.Expr, sigma: sp.Expr) -> sp.Integral:
-    """E[f(z)] for z ~ N(μ, σ²), not done yet."""
-    return sp.Integral(normal(z, mu, sigma) * f, (z, -sp.oo, sp.oo))
-
-
 SPREAD = sigma_q**2 + (mu_q - mu_p) ** 2
 KL_TWO = sp.log(sigma_p / sigma_q) + (sigma_q**2 + (mu_q - mu_p) ** 2) / (2 * sigma_p**2) - sp.Rational(1, 2)
 KL_PRIOR = (sigma**2 + mu**2 - 1 - sp.log(sigma**2)) / 2

@@ -357,7 +357,9 @@ TWO_GAUSSIANS = Exercise(
             two_log_sigma,
             "`logvar` is log σ², so σ² = exp(logvar). You squared it once more, as if it were log σ.",
         ),
-        Mistake("p ignored", two_without_p, "This is the KL to N(0, I), the exercise before. Here p has a mean and a width."),
+        Mistake(
+            "p ignored", two_without_p, "This is the KL to N(0, I), the exercise before. Here p has a mean and a width."
+        ),
     ),
     (two_from_distributions, two_with_sigmas),
     reference=kl_normal,
@@ -382,7 +384,11 @@ def monte_carlo_cases(rng: Rng) -> Iterator[Case]:
             rng.normal(-0.7, 1, (batch, latent)),
             rng.normal(size=(samples, batch, latent)),
         )
-        yield Case(dict(zip(("mu", "logvar", "epsilon"), (v.astype(kind) for v in values), strict=True)), about, ("mu", "logvar"))
+        yield Case(
+            dict(zip(("mu", "logvar", "epsilon"), (v.astype(kind) for v in values), strict=True)),
+            about,
+            ("mu", "logvar"),
+        )
 
 
 def kl_monte_carlo(mu: Tensor, logvar: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:

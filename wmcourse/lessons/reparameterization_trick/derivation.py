@@ -6,27 +6,12 @@ from typing import Any
 
 import sympy as sp
 
-from wmcourse.lessons.derivation import Step
+from wmcourse.lessons.derivation import Step, log_normal
 from wmcourse.lessons.exercise import Mistake
 
 z, mu, epsilon = sp.symbols("z mu epsilon", real=True)
 sigma = sp.Symbol("sigma", positive=True)
 D = sp.Symbol("D", integer=True, positive=True)
-
-
-def normal(z: sp.Expr, mu: sp.Expr, sigma: sp.Expr) -> sp.Expr:
-    """The density N(z; μ, σ²)."""
-    return sp.exp(-((z - mu) ** 2) / (2 * sigma**2)) / (sigma * sp.sqrt(2 * sp.pi))
-
-
-def log_normal(z: sp.Expr, mu: sp.Expr, sigma: sp.Expr) -> sp.Expr:
-    """Its logarithm, written out: sympy need not find out that log exp x is x."""
-    return -((z - mu) ** 2) / (2 * sigma**2) - sp.log(sigma) - sp.log(2 * sp.pi) / 2
-
-
-def expectation(f: sp.Expr) -> sp.Integral:
-    """E[f(z)] for z ~ N(μ, σ²), not done yet."""
-    return sp.Integral(normal(z, mu, sigma) * f, (z, -sp.oo, sp.oo))
 
 
 class Mean(sp.Function):

@@ -1,6 +1,5 @@
 """Lesson 02's exercises: their inputs, their right answers, and the mistakes that people make in them."""
 
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

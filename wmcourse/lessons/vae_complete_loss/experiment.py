@@ -5,9 +5,7 @@ what its code knows of the world.
 from __future__ import annotations
 
 import copy
-import functools
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,67 +18,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from wmcourse import vae_complete_loss
-from wmcourse.engine.parts import PARTS, use_parts
 from wmcourse.kl_divergence_loss import kl_standard_normal
-from wmcourse.lessons import progress
-from wmcourse.lessons.errors import LessonError
-from wmcourse.lessons.lesson import Lesson
-from wmcourse.lessons.parts import own_part
+from wmcourse.lessons.parts import Parts
+from wmcourse.lessons.parts import your_parts as your_parts  # notebooks find it here, too
 from wmcourse.vae_complete_loss import ConvVAE
 from wmcourse.worlds import DodgeVectorEnv
 
 LATENT, BATCH, RATE, EVERY = 16, 64, 2e-3, 30
 BETAS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 ABOVE, BELOW, GROUND = slice(0, 12), slice(17, 29), slice(29, 32)  # rows over the band, under it, and the agent's
-
-
-# --- Whose parts
-
-
-class Parts:
-    """The four functions that a VAE is trained with: ``whose`` they are, and how often the learner's were ``calls``-ed."""
-
-    def __init__(self, own: dict[str, Callable[..., Any]], whose: dict[str, str]) -> None:
-        self.own, self.whose, self.calls = own, whose, Counter[str]()
-
-    @contextmanager
-    def use(self) -> Iterator[None]:
-        """While the block runs, the course's VAE calls the learner's functions, and each call is counted."""
-
-        def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-            @functools.wraps(function)
-            def call(*arguments: Any, **named: Any) -> Any:
-                self.calls[name] += 1
-                return function(*arguments, **named)
-
-            return call
-
-        with use_parts({name: counted(name, function) for name, function in self.own.items()}):
-            yield
-
-    def __str__(self) -> str:
-        return "\n".join(f"{name:<19} lesson {PARTS[name].lesson}   {whose}" for name, whose in self.whose.items())
-
-
-def your_parts(lesson: Lesson) -> Parts:
-    """What passed in this notebook, else what lies in the learner's folder and passes its check today.
-
-    Raises LessonError, naming it, for a part there that fails: it is neither used nor silently replaced.
-    """
-    own, whose = {}, {}
-    for name, part in PARTS.items():
-        if part.lesson > lesson.entry.number:
-            continue
-        whose[name] = "the course’s, until yours passes its check"
-        function = lesson.answers.get(name)
-        if function is None:
-            status = own_part(name, progress.home())
-            if status.status == "failed":
-                raise LessonError(f"Not with this part of yours: {name}: {status.why}.")
-            function = status.function
-        if function is not None:
-            own[name], whose[name] = function, "yours"
-    return Parts(own, whose)
 
 
 # --- Frames that nothing was trained on, and what was true in them
