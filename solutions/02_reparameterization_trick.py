@@ -55,10 +55,13 @@ opening((255 * frames[-254]).byte().permute(1, 2, 0).numpy())
 # | Predict first | 5 | – |
 # | Derive | 30 | – |
 # | See it | 10 | – |
-# | Build it | 60 | – |
+# | Build it | 55 | – |
 # | Measure it | 10 | 1 |
 # | Explain it | 5 | – |
 # | Close | 5 | – |
+#
+# Two hours in all, if you take the hints when you need them. Short of time? Exercises 5 and 6 may wait (20 minutes): they take the trick beyond the Gaussian, and the next
+# lessons do not need your answers to them.
 #
 # **From before** you need the ELBO of lesson 01 and its estimate by samples, and the chain rule. `logvar` is log σ², here and in all
 # lessons.
@@ -203,7 +206,8 @@ steps.path_variance.check(path_variance)
 # ●●● · 5 minutes · `steps.best_baseline.hint()`
 #
 # The score averages to 0, so f may be lowered by any constant b, a *baseline*: $\mathbb E[(f(z)-b)\,\nabla\log q]$ is the same for all b. The
-# variance is not. For f = z², by μ, which b makes the variance of $(z^2-b)\,\epsilon/\sigma$ smallest? Write it with `mu` and `sigma`.
+# variance is not. For f = z², by μ, which b makes the variance of $(z^2-b)\,\epsilon/\sigma$ smallest? The mean does not depend on b, so it is enough to
+# minimise $\mathbb E[(z^2-b)^2\epsilon^2]$. Write b with `mu` and `sigma`.
 
 # %% step="best_baseline"
 best_baseline = ...  # in mu, sigma
@@ -228,7 +232,8 @@ proved(Variance((path**2 - mu**2 - sigma**2) * epsilon / sigma), 8 * mu**2 + 10 
 # ## See it
 #
 # **Where does the slope stop?** f = z², once with the die beside the graph and once inside of it. Move σ: with the die outside, z moves with
-# it, by ε for each unit. Which sign does the slope by σ have when ε is negative and z is positive? (Click a slider, then use the arrow keys.)
+# it, by ε for each unit. Which sign does the slope by σ have when ε is negative and z is positive? Then put the die inside and move σ again: what does z do now?
+# (Click a slider, then use the arrow keys.)
 
 # %% keep=true
 graph()
@@ -329,7 +334,7 @@ ex.path_gradient.check(path_gradient)
 # %% [markdown]
 # ### Exercise 4 · Ask the others first
 #
-# ●●○ · 10 minutes · `ex.baseline_gradient.hint()`
+# ●●○ · 5 minutes · `ex.baseline_gradient.hint()`
 #
 # The score with a baseline. Nobody knows E[f], but the *other* samples of the same frame estimate it, and know nothing of this one, so the estimate
 # stays unbiased. Exercise 2 once more, with $f(z_s)$ minus the mean of f over the S − 1 other samples. (S ≥ 2.)
@@ -541,6 +546,6 @@ lesson.card()
 # Kumaraswamy distribution on (0, 1), with $F(z)=1-(1-z^a)^b$: solve it, and compare its mean with the samples'.
 #
 # **You can now read** Kingma & Welling (2014), [*Auto-Encoding Variational Bayes*](https://arxiv.org/abs/1312.6114), §2.2 (the score, and why not), §2.4 (the trick) and eqs. 4–7 and 10;
-# Rezende et al. (2014), [*Stochastic Backpropagation*](https://arxiv.org/abs/1401.4082), §3; Williams (1992), *Simple Statistical
+# Rezende et al. (2014), [*Stochastic Backpropagation*](https://arxiv.org/abs/1401.4082), §3 (the rules for Gaussians); Williams (1992), *Simple Statistical
 # Gradient-Following Algorithms*, §4 (Theorem 1, and the baseline) and §6 (Gaussian units); Jang et al. (2017),
 # [*Categorical Reparameterization with Gumbel-Softmax*](https://arxiv.org/abs/1611.01144), eqs. 1 and 2.

@@ -163,7 +163,11 @@ def graph() -> Explorer:
         draw,
         alt=lambda: (
             "A graph from mu and sigma over z to f = z², with the slopes that come back. "
-            + ("The die is inside of z, and no slope reaches mu and sigma. " if inside[0].get_visible() else "The die is beside it. ")
+            + (
+                "The die is inside of z, and no slope reaches mu and sigma. "
+                if inside[0].get_visible()
+                else "The die is beside it. "
+            )
             + f"z is {thrown['z']:.2f}."
         ),
         where=choice("the die is", ["beside the graph", "inside the graph"]),
@@ -279,8 +283,12 @@ def dimension_picture(dimensions: list[int], measured: dict[str, list[float]], c
     axes.set(xlabel="dimensions D of z", ylabel="variance ÷ the path's", xticks=dimensions, xticklabels=dimensions)
     axes.minorticks_off()
     axes.legend(frameon=False, title="points measured, lines in closed form")
-    ends = "; ".join(f"{name} {row[0]:.3g} at D = 1, {row[-1]:.3g} at D = {dimensions[-1]}" for name, row in curves.items())
-    return still(figure, f"Variance over the path's, on two logarithmic axes: {ends}. Measured points lie on the lines.")
+    ends = "; ".join(
+        f"{name} {row[0]:.3g} at D = 1, {row[-1]:.3g} at D = {dimensions[-1]}" for name, row in curves.items()
+    )
+    return still(
+        figure, f"Variance over the path's, on two logarithmic axes: {ends}. Measured points lie on the lines."
+    )
 
 
 def relaxed_die(relaxation: Relaxation, draw_faces: Callable[[float], Array]) -> Explorer:
@@ -362,4 +370,6 @@ def noise_bars(noise: dict[str, float]) -> Image:
     axes.set(xscale="log", xlabel="variance of one sample's gradient by μ, nats²", xlim=(1, 3e7))
     axes.invert_yaxis()
     numbers = ", ".join(f"{name} {value:,.0f}" for name, value in noise.items())
-    return still(figure, f"Bars on a logarithmic axis, the variance of one sample's gradient by mu in nats squared: {numbers}")
+    return still(
+        figure, f"Bars on a logarithmic axis, the variance of one sample's gradient by mu in nats squared: {numbers}"
+    )

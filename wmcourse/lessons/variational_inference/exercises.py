@@ -105,7 +105,7 @@ def joint_by_norms(z: Tensor, x: Tensor, W: Tensor, b: Tensor, s: float) -> Tens
 LOG_JOINT = Exercise(
     "log_joint",
     "The score of a story",
-    10,
+    15,
     2,
     (
         "log p(x, z) = log p(z) + log p(x|z), and both are sums of one-dimensional log N(·; mean, variance): one term for each "
@@ -321,7 +321,7 @@ def elbo_by_weights(log_joint: Tensor, log_q: Tensor) -> Tensor:
 ELBO = Exercise(
     "elbo",
     "The bound, from samples",
-    10,
+    5,
     1,
     (
         "The ELBO is an expectation under q: E_q[log p(x, z) − log q(z)]. You have samples from q. How is an expectation "
@@ -1134,7 +1134,7 @@ def encoder_by_least_squares(W: Tensor, b: Tensor, s: float) -> tuple[Tensor, Te
 LINEAR_ENCODER = Exercise(
     "linear_encoder",
     "One function for all frames",
-    15,
+    10,
     2,
     (
         "The posterior's mean (exercise 3) is linear in x. Write it as `slope @ x + intercept`: what stands before x, and what "
