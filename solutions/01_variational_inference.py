@@ -129,7 +129,11 @@ u, c = sp.symbols("u c", positive=True)
 gap = sp.log(c) + (u - c) / c - sp.log(u)
 assert sp.solve(sp.diff(gap, u), u) == [c]
 assert gap.subs(u, c) == 0
-proved(sp.Derivative(gap, (u, 2)), 1 / u**2, "Positive everywhere: the gap is 0 where they touch, at u = c, and above 0 elsewhere.")
+proved(
+    sp.Derivative(gap, (u, 2)),
+    1 / u**2,
+    "Positive everywhere: the gap is 0 where they touch, at u = c, and above 0 elsewhere.",
+)
 
 # %% [markdown]
 # **Second way: an equality.** What did Jensen throw away? Bayes' rule, $\log p(x) = \log p(x,z) - \log p(z|x)$, holds at *every* z, and its
@@ -179,7 +183,8 @@ log_posterior = log_normal(z, POSTERIOR_MEAN, POSTERIOR_STD)
 proved(
     log_prior + log_likelihood - log_posterior,
     log_evidence,
-    "If this is the posterior, then joint over posterior must be the evidence, and z must drop out of it. It does: Bayes, at every z.",
+    "Joint over posterior must be the evidence, and z must drop out. It does: Bayes, at every z.",
+    terms=4,
 )
 
 # %% [markdown]
@@ -221,6 +226,7 @@ display(
         (ELBO + kl).subs({m: POSTERIOR_MEAN, v: POSTERIOR_STD}),
         log_evidence,
         "Neither μ nor σ on the right: ELBO + KL is log p(x), whatever q is.",
+        terms=5,
     ),
 )
 
@@ -250,9 +256,9 @@ assert sp.simplify(top[sigma] - POSTERIOR_STD) == 0
 assert sp.simplify(sp.expand_log((log_evidence - ELBO).subs(top), force=True)) == 0
 assert sp.diff(ELBO, mu, sigma) == 0  # no mixed curvature, so two signs decide
 display(
-    proved(sp.Derivative(ELBO, mu), w * (x - w * mu - b) / s**2 - mu, "The reading pulls, and the prior pulls back."),
+    proved(sp.Derivative(ELBO, mu), w * (x - w * mu - b) / s**2 - mu, "The reading pulls, the prior pulls back."),
     proved(sp.Derivative(ELBO, (mu, 2)), -(1 + w**2 / s**2), "Minus the posterior's precision, whatever σ is."),
-    proved(sp.Derivative(ELBO, (sigma, 2)), -1 / sigma**2 - (1 + w**2 / s**2), "Negative too: one hill, with one top."),
+    proved(sp.Derivative(ELBO, (sigma, 2)), -1 / sigma**2 - (1 + w**2 / s**2), "Negative, too: one hill, one top."),
 )
 
 # %% [markdown]
@@ -270,8 +276,8 @@ ceiling()
 # ceiling at one width only: the posterior's.
 #
 # **Where will it come down?** A hazard has gone behind the band. Below it, it forks: it turns left or right at random, and comes down about nine pixels to either side. Now the truth has
-# two hills (here with a blur of 1.5 pixels each), and q is a single bell. Make KL(q‖p) as small as you can. Then put μ back to 2, and let the machine climb from there, with σ = 4, and once more with σ = 8:
-# the better climb ends on a hill, the other is stuck in the middle, at a poor optimum. At last, the other direction.
+# two hills (here with a blur of 1.5 pixels each), and q is a single bell. Make KL(q‖p) as small as you can. Then put μ back to 2, and let the machine go on from there (*downhill in KL(q‖p)*), with σ = 4, and once more with
+# σ = 8: one run ends on a hill, the other is stuck in the middle, at a poor optimum. At last, the other direction.
 
 # %% keep=true
 two_hills()
@@ -404,7 +410,7 @@ ex.ascent_step.check(ascent_step)
 def mean_field(
     mean: torch.Tensor, covariance: torch.Tensor, start: torch.Tensor, sweeps: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Coordinate ascent for a factorised q of N(mean, covariance): (D,), (D, D), (D,) -> q's means and variances, (D,)."""
+    """Coordinate ascent for a factorised q of N(mean, covariance): q's means and its variances, (D,) each."""
     ### BEGIN SOLUTION
     precision = torch.linalg.inv(covariance)
     m = start.clone()
@@ -458,7 +464,8 @@ ex.linear_encoder.check(linear_encoder)
 
 # %%
 score, bound, climb = lesson.yours("log_joint"), lesson.yours("elbo"), lesson.yours("ascent_step")
-posterior, field, encode = lesson.yours("exact_posterior"), lesson.yours("mean_field"), lesson.yours("linear_encoder")
+posterior, field = lesson.yours("exact_posterior"), lesson.yours("mean_field")
+encode = lesson.yours("linear_encoder")
 dice, compare = experiment.Dice(seed=1), experiment.compare  # compare: stops where formula and samples disagree
 
 numbers = {x: 22, w: 6, b: 16, s: 3, mu: sp.Rational(-2, 5), sigma: sp.Rational(4, 5)}
@@ -514,7 +521,7 @@ assert max(over_time) > over_time[0] > over_time[-1] > 0
 # %% keep=true tags=["nbval-ignore-output"]
 trained, encoder = run.at(1_000)
 turned, some = experiment.turned(trained), test[:64]
-evidence = experiment.evidence_by_bayes(score, posterior, test, trained)  # joint over posterior, as torch's own density
+evidence = experiment.evidence_by_bayes(score, posterior, test, trained)  # your joint over your posterior
 rows = {
     "the trained encoder": (trained, encoder),
     "your linear_encoder": (trained, experiment.Encoder(*encode(*trained))),
@@ -526,7 +533,7 @@ print(f"maximum likelihood             {best_evidence:.2f}")
 print(f"trained on the bound           {evidence.mean():.2f}\n")
 gaps = {}
 for name, (decoder, q) in rows.items():
-    assert torch.allclose(experiment.exact_log_evidence(test, decoder), evidence, atol=1e-3)  # turning changes nothing
+    assert torch.allclose(experiment.exact_log_evidence(test, decoder), evidence, atol=1e-3)  # turned or not
     gaps[name] = float((evidence - experiment.closed_elbo(test, decoder, q)).mean())
     logs = experiment.sampled(score, some, decoder, q, dice, 100)
     experiment.compare_bounds(name, gaps[name], bound(*logs), logs, experiment.closed_elbo(some, decoder, q))
@@ -554,8 +561,8 @@ early, early_encoder = run.at(400)
 one = test[7:8]
 exact = float(experiment.exact_log_evidence(one, early))
 closed = float(experiment.closed_elbo(one, early, early_encoder))
-pool = [torch.stack(experiment.sampled(score, one, early, early_encoder, dice, 2_000))[..., 0] for _ in range(20)]
-log_joints, log_qs = torch.cat(pool, dim=1)  # 40,000 samples, to be dealt out
+draws = [experiment.sampled(score, one, early, early_encoder, dice, 2_000) for _ in range(20)]
+log_joints, log_qs = torch.cat([torch.stack(draw)[..., 0] for draw in draws], dim=1)  # 40,000, to be dealt out
 
 sizes = [1, 3, 10, 30, 100, 300, 1_000]
 bounds = {"ELBO": bound, "importance-weighted bound": importance_weighted_bound}
@@ -565,7 +572,8 @@ experiment.print_bounds(tables, sizes, exact, closed)
 blind = dice(4_000, 1, experiment.LATENT)
 from_prior = score(blind, one, *early)[:, 0], Normal(0, 1).log_prob(blind).sum(-1)[:, 0]
 below = {name: exact - float(function(*from_prior)) for name, function in bounds.items()}
-print("\n4,000 samples of z from the prior, nats below log p(x):", {name: round(value, 1) for name, value in below.items()})
+print("\nz guessed from the prior, 4,000 samples:")
+print("\n".join(f"{name} {value:.1f} nats below log p(x)" for name, value in below.items()))
 low, high = tables["importance-weighted bound"][0, [0, -1]]
 assert high - low > 0.8 * (exact - closed) > 0.8
 assert below["ELBO"] > 50

@@ -60,7 +60,7 @@ STEPS = (
         1,
         (
             "log q(z) = −(z − μ)²/(2σ²) − log σ − ½·log 2π. σ stands in two of the three terms. Differentiate each.",
-            "d/dσ of −½·(z − μ)²·σ⁻² is (z − μ)²·σ⁻³, and of −log σ it is −1/σ.",
+            "(z − μ)² is a constant here. σ⁻² has the slope −2·σ⁻³, and log σ the slope 1/σ: mind the two minus signs.",
         ),
         (
             Mistake(

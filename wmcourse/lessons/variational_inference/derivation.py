@@ -36,7 +36,7 @@ STEPS = (
         (
             "As a function of z alone, log p(x, z) is −½·(1 + w²/s²)·z² + (w·(x − b)/s²)·z + terms without z. A Gaussian's "
             "is −½·z²/v + (m/v)·z + …, with m its mean and v its variance. Compare the two.",
-            "1/v = 1 + w²/s² and m/v = w·(x − b)/s². Multiply the second by v = s²/(s² + w²).",
+            "1/v = 1 + w²/s² and m/v = w·(x − b)/s². Solve for m, and tidy the fraction: multiply above and below by s².",
         ),
         (
             Mistake(
@@ -111,7 +111,7 @@ STEPS = (
         1,
         (
             "Write z = μ + (z − μ). Then x − w·z − b is a constant, minus w·(z − μ). Square it, and take the three expectations.",
-            "E[(z − μ)] = 0 kills the mixed term; E[w²·(z − μ)²] = w²·σ².",
+            "E[z − μ] = 0 kills the mixed term, and E[(z − μ)²] is q's variance. What stands before it is squared, too.",
         ),
         (
             Mistake(

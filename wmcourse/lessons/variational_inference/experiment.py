@@ -232,6 +232,7 @@ def compare_bounds(name: str, gap: float, estimate: Tensor, logs: tuple[Tensor, 
     """Print a gap, and the ELBO from samples (B,) beside the closed form (B,). Stops where the two disagree."""
     error = float((logs[0] - logs[1]).var(0).mean().div(logs[0].numel()).sqrt())
     mean, exact, count = float(estimate.mean()), float(closed.mean()), len(closed)
+    gap = round(gap, 4) + 0.0  # no minus zero
     print(f"{name:30s} gap {gap:7.4f}   ELBO of {count} frames {mean:.3f} ± {error:.3f}, closed form {exact:.3f}")
     assert abs(mean - exact) < 5 * error + 1e-3  # a float32 number on the way is allowed
 

@@ -36,7 +36,7 @@ WARM_UP = (
         (
             Choice(
                 "(8,) and (1024, 1024)",
-                "The second would be W Wᵀ, and W z takes 8 numbers *to* 1024. To refresh: matrix products, § 2.2.",
+                "The second would be W Wᵀ, and W z takes 8 numbers to 1024. To refresh: matrix products, § 2.2.",
             ),
             Choice(
                 "(1024, 8) and (8, 8)",
@@ -62,7 +62,7 @@ WARM_UP = (
             ),
             Choice(
                 "0.24",
-                "That is the *joint* probability of left and “left”. Divide by the probability of hearing “left” at all. To "
+                "That is the joint probability of left and “left”. Divide by the probability of hearing “left” at all. To "
                 "refresh: § 6.3.",
             ),
         ),
@@ -116,7 +116,7 @@ WARM_UP = (
         (
             Choice(
                 "0.6",
-                "One goes *against* the slope: 1 − 0.1·(−4). You went uphill, away from 3. To refresh: gradient descent, § 7.1.",
+                "One goes against the slope: 1 − 0.1·(−4). You went uphill, away from 3. To refresh: gradient descent, § 7.1.",
             ),
             Choice(
                 "1.2",
@@ -260,7 +260,7 @@ QUESTIONS = (
         (
             Choice(
                 "B, by 3 nats",
-                "B's *bound* is 3 nats higher. A's encoder may be 10 nats below its own evidence and B's 1.",
+                "B's bound is 3 nats higher. A's encoder may be 10 nats below its own evidence and B's 1.",
             ),
             Choice(
                 "one cannot know from this",

@@ -179,7 +179,7 @@ def two_hills() -> Explorer:
 
     def move(which: str, mu: float, sigma: float, apart: float) -> str:
         blur = 1.5
-        if which == "lowest KL(q‖p) from here":
+        if which == "downhill in KL(q‖p)":
             mu, sigma = climb(mu, sigma, apart, blur)
         elif which == "lowest KL(p‖q)":
             mu, sigma = 0.0, math.hypot(apart, blur)
@@ -203,7 +203,7 @@ def two_hills() -> Explorer:
         figure,
         move,
         alt="Left, a posterior with two hills and a single bell q; right, bars of the two KLs between them.",
-        which=choice("show", ["your q", "lowest KL(q‖p) from here", "lowest KL(p‖q)"]),
+        which=choice("show", ["your q", "downhill in KL(q‖p)", "lowest KL(p‖q)"]),
         mu=slider("mean μ, pixels", -12.0, 12.0, 2.0, 0.5),
         sigma=slider("width σ, pixels", 0.5, 12.0, 4.0, 0.5),
         apart=slider("hills at ±, pixels", 0.0, 10.0, 9.0, 0.5),
