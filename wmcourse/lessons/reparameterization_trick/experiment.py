@@ -54,9 +54,9 @@ def compare_slopes(
     Samples come in 25,000 groups of 8, so that each has others to ask; the groups' means are independent.
     """
     groups = 25_000
-    parameters = [torch.full((groups, 1), value, dtype=torch.float64) for value in (mu, logvar)]
+    mus, logvars = (torch.full((groups, 1), value, dtype=torch.float64) for value in (mu, logvar))
     epsilon = torch.randn(8, groups, 1, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    terms = {name: estimator(f, *parameters, epsilon) for name, estimator in estimators.items()}
+    terms = {name: estimator(f, mus, logvars, epsilon) for name, estimator in estimators.items()}
     for i, parameter in enumerate(("mu", "logvar")):
         print(f"slope of E[{title}] by {parameter}: {exact[i]:.4f}")
         for name, both in terms.items():
