@@ -90,6 +90,12 @@ def without_absolute_value(logits: Tensor, x: Tensor) -> Tensor:
     return logits.clamp(min=0) - logits * x + torch.log1p(torch.exp(-logits))
 
 
+def two_branches(logits: Tensor, x: Tensor) -> Tensor:
+    positive = logits + torch.log1p(torch.exp(-logits)) - logits * x
+    negative = torch.log1p(torch.exp(logits)) - logits * x
+    return torch.where(logits >= 0, positive, negative)
+
+
 def reduced_too_early(logits: Tensor, x: Tensor) -> Tensor:
     return bce_with_logits(logits, x).mean()
 
@@ -113,7 +119,7 @@ def bce_as_in_the_text(logits: Tensor, x: Tensor) -> Tensor:
 BCE = Exercise(
     "bce_with_logits",
     "One pixel, never infinite",
-    10,
+    12,
     1,
     (
         "Your step says log(1 + exp(ℓ)) − ℓx. Which ℓ make `torch.exp` overflow, and what does log(1 + exp(ℓ)) look like there?",
@@ -180,6 +186,13 @@ BCE = Exercise(
             "the absolute value forgotten",
             without_absolute_value,
             "With exp(−ℓ) in place of exp(−|ℓ|) this is right for ℓ ≥ 0 only; for negative logits it counts ℓ once too often, and overflows. The test that one makes first, with a positive logit, does not show it.",
+        ),
+        Mistake(
+            "two branches in torch.where",
+            two_branches,
+            "The where-trap. The values are right, and the gradient is NaN. `torch.where` computes *both* branches, for all logits, and picks afterwards. In the branch "
+            "that is not picked exp overflows, and on the way back the 0 of not being picked meets that branch's infinite slope: 0·∞ is NaN. It is tempting because the derivation "
+            "has two cases. Choose the *input* before exp: exp(−|ℓ|) never overflows, so one formula does for both.",
         ),
         Mistake(
             "reduced too early",
@@ -258,6 +271,10 @@ def naive_frame(logits: Tensor, x: Tensor) -> Tensor:
     return frames_summed(log_of_sigmoid(logits, x))
 
 
+def two_branches_frame(logits: Tensor, x: Tensor) -> Tensor:
+    return frames_summed(two_branches(logits, x))
+
+
 def double_sigmoid_frame(logits: Tensor, x: Tensor) -> Tensor:
     return frames_summed(double_sigmoid(logits, x))
 
@@ -307,7 +324,7 @@ def frame_by_logsigmoid(logits: Tensor, x: Tensor) -> Tensor:
 BERNOULLI = Exercise(
     "bernoulli_nll",
     "What a frame costs",
-    5,
+    6,
     1,
     (
         "Each pixel's cost is your exercise 1. Pixels are independent given z, so their probabilities multiply: what happens to logs?",
@@ -372,6 +389,12 @@ BERNOULLI = Exercise(
             "and the gradient NaN. It is the formula as one reads it, and right for small logits.",
         ),
         Mistake(
+            "two branches in torch.where",
+            two_branches_frame,
+            "The where-trap again: the branch that is not picked overflows, and its slope times 0 is NaN. The loss looks healthy, and after one step every weight is NaN. "
+            "Use exp(−|ℓ|) in a single formula, your exercise 1.",
+        ),
+        Mistake(
             "double sigmoid",
             double_sigmoid_frame,
             "The logits go through a sigmoid twice, so every probability lies between 0.5 and 0.73. Decide once who squashes: here the loss does.",
@@ -433,7 +456,9 @@ def gaussian_cases(rng: Rng) -> Iterator[Case]:
     )
     x = np.round(rng.random((2, 5))).astype(np.float32)
     values = (1 - x, x, np.asarray(rng.uniform(-4, -3.5), np.float32))
-    yield Case(dict(zip(names, values, strict=True)), "sure and wrong: densities that round to 0", ("mean", "log_sigma"))
+    yield Case(
+        dict(zip(names, values, strict=True)), "sure and wrong: densities that round to 0", ("mean", "log_sigma")
+    )
 
 
 def gaussian(
@@ -486,7 +511,7 @@ def gaussian_from_torch(mean: Tensor, x: Tensor, log_sigma: Tensor) -> Tensor:
 GAUSSIAN = Exercise(
     "gaussian_nll",
     "Squared error, with all that belongs to it",
-    5,
+    7,
     2,
     (
         "−log N(x; m, σ²) has three terms: the scaled squared error, log σ, and a constant. Which of them does each pixel pay?",
@@ -735,7 +760,9 @@ def laplace_cases(rng: Rng) -> Iterator[Case]:
     yield Case(dict(zip(names, values, strict=True)), "small errors and a small b", ("median", "log_scale"))
     x = np.round(rng.random((2, 5))).astype(np.float32)
     values = (1 - x, x, np.asarray(rng.uniform(-5.5, -5), np.float32))
-    yield Case(dict(zip(names, values, strict=True)), "sure and wrong: densities that round to 0", ("median", "log_scale"))
+    yield Case(
+        dict(zip(names, values, strict=True)), "sure and wrong: densities that round to 0", ("median", "log_scale")
+    )
 
 
 def laplace_nll(median: Tensor, x: Tensor, log_scale: Tensor) -> Tensor:
@@ -958,7 +985,7 @@ def logistic_by_softplus(mean: Tensor, x: Tensor, log_scale: Tensor) -> Tensor:
 LOGISTIC = Exercise(
     "discretised_logistic_nll",
     "A probability for each of 256 greys",
-    15,
+    18,
     3,
     (
         "A pixel owns the bin from x − 1/510 to x + 1/510, half a grey level to either side. In scales from the mean its edges are "
