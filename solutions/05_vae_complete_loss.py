@@ -614,8 +614,9 @@ price_slider(models, test)
 # **What does the code know?** You know the truth of each held-out frame, so ask. For each dimension: how much of its variance does the agent's column
 # explain (bends included), and how much the column of a hazard above the band? That is *knowing*. Then turn one dimension from −2 to 2, leave
 # all others, and measure in the decoded picture how far each thing moves. That is *doing*, and it is not the same: hazards are aimed at the agent, so
-# what knows of the one knows something of the other. The film strips show the two dimensions that spare the other thing most. Below them is every
-# dimension for your own hands.
+# what knows of the one knows something of the other. The film strips show, for each thing, the dimension that
+# moves it and spares the other most. (Look closely where the agent is between its ends: does it slide, or does it fade out here and in there?) Below
+# them is every dimension for your own hands.
 
 # %% tags=["nbval-ignore-output"]
 known = Knowledge(one.vae, test)
@@ -664,7 +665,8 @@ lesson.card()
 # follows for free bits as a habit?
 #
 # **You can now read** Kingma & Welling (2014), [*Auto-Encoding Variational Bayes*](https://arxiv.org/abs/1312.6114), whole, with eq. 10 as your exercise 1;
-# Higgins et al. (2017), [*β-VAE*](https://openreview.net/forum?id=Sy2fzU9gl), eqs. 2–4, where β is the multiplier; Alemi et al. (2018),
-# [*Fixing a Broken ELBO*](https://arxiv.org/abs/1711.00464), §2–3, whose figure 1 you have now drawn for your own network; Hoffman & Johnson (2016), *ELBO surgery*, for
-# the split; Burda et al. (2016), [*Importance Weighted Autoencoders*](https://arxiv.org/abs/1509.00519), §5.2, for active units; Fu et al. (2019),
-# [*Cyclical Annealing*](https://arxiv.org/abs/1903.10145), eqs. 6–7; and Ha & Schmidhuber (2018), [*World Models*](https://arxiv.org/abs/1803.10122), App. A.1.
+# Higgins et al. (2017), [*β-VAE*](https://openreview.net/forum?id=Sy2fzU9gl), the section in which β enters as the multiplier of a constraint; Alemi
+# et al. (2018), [*Fixing a Broken ELBO*](https://arxiv.org/abs/1711.00464), whose plane of rate and distortion you have now drawn for your own network;
+# Hoffman & Johnson (2016), *ELBO surgery*, for the split; Burda et al. (2016), [*Importance Weighted Autoencoders*](https://arxiv.org/abs/1509.00519), where
+# active units are counted; Fu et al. (2019), [*Cyclical Annealing*](https://arxiv.org/abs/1903.10145), for the schedule; and Ha & Schmidhuber (2018),
+# [*World Models*](https://arxiv.org/abs/1803.10122), App. A.1.
