@@ -118,7 +118,7 @@ def four_likelihoods() -> Explorer:
         for name in NAMES:
             costs, point = cost(name, grid, pixel, std), cost(name, np.array([m]), pixel, std)
             least = float(costs.min())
-            lines["cost", name].set_ydata(costs - least)
+            lines["cost", name].set_ydata(np.where(costs - least < 18, costs - least, np.nan))
             lines["slope", name].set_ydata(slope(name, grid, pixel, std))
             pull = slope(name, np.array([m]), pixel, std)
             dots["cost", name].set_data([m], point - least)
@@ -196,8 +196,8 @@ def two_futures() -> Explorer:
         xlim=(-0.3, 1.3), ylim=(-0.1, 3), xlabel="grey m that is painted", ylabel="expected nats above the minimum"
     )
     legend(figure, left)
-    right.set(xlim=(-0.1, 3.2), ylim=(-0.2, 4.1), title="what it paints")
-    right.axis("off")
+    right.set(xlim=(-0.1, 3.2), ylim=(-0.2, 4.1), xticks=[], yticks=[], title="what it paints")
+    right.spines[:].set_visible(False)  # not axis("off"): an axis that is never drawn has all drawn anew each time
 
     def draw(p: float, std: float) -> str:
         words = []
@@ -212,7 +212,8 @@ def two_futures() -> Explorer:
             painted = (low + high) / 2
             any_grey = high - low > 0.1  # a floor that is flat: the Laplace at p = ½
             answer = f"any from {low:.0f} to {high:.0f}" if any_grey else f"{painted:.2f}"
-            lines[name].set_ydata(costs - least)
+            above = costs - least
+            lines[name].set_ydata(np.where(above < 3.3, above, np.nan))  # dashes out of sight cost time
             dots[name].set_data([painted], [0])
             patches[name].set(facecolor=str(painted), hatch="//" if any_grey else None)
             labels[name].set_text(f"{name}: {answer}")
