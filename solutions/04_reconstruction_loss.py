@@ -6,6 +6,10 @@
 # true frame under what was drawn. But p must be chosen. Below, one frame of Dodge, one blurred drawing of it, and what four
 # likelihoods charge for the same pixels. The bills differ by thousands of nats, and two are negative. Which one is right, what does
 # each of them make a decoder draw, and what happens when somebody takes a mean where the sum belongs?
+#
+# In the picture the three bells have one standard deviation, 0.1 (black is 0, white is 1). Above each map stands the whole bill; below
+# it, how much of that is due to the blur: what is left when the bill for a perfect drawing is taken off. Under the picture: where this
+# piece sits in the finished system, and your progress.
 
 # %% keep=true
 import math
@@ -55,12 +59,9 @@ from wmcourse.lessons.reconstruction_loss.widgets import (
 lesson = open_lesson("04")
 ex, steps = lesson.exercises, lesson.steps
 frames = dodge_frames()  # 4,096 of them, (N, 1, 32, 32), in [0, 1]: those of lesson 03
-opening(pictures(frames)[2])
+display(opening(pictures(frames)[2]), system_map(highlight=["V"]), lesson.panel())
 
 # %% [markdown]
-# The three bells have one standard deviation, 0.1 (black is 0, white is 1). Above each map stands the whole bill; below it, how
-# much of that is due to the blur: what is left when the bill for a perfect drawing is taken off.
-#
 # **After this lesson you can**
 #
 # 1. derive cross-entropy, squared error and absolute error from three likelihoods, with every ½ and every constant;
@@ -72,18 +73,18 @@ opening(pictures(frames)[2])
 # | section | minutes of yours | of the machine's |
 # |---|--:|--:|
 # | Predict first | 5 | – |
-# | Derive | 30 | – |
-# | See it | 10 | – |
-# | Build it | 55 | – |
-# | Measure it | 15 | 1 |
+# | Derive | 32 | – |
+# | See it | 12 | – |
+# | Build it | 65 | – |
+# | Measure it | 18 | 1 |
 # | Explain it | 5 | – |
 # | Close | 5 | – |
 #
-# **From before** you need lesson 01's ELBO, whose first term this is, and lesson 03's nats, β and collapse. Below: where this piece
-# sits in the finished system, and your progress.
-
-# %% keep=true
-display(system_map(highlight=["V"]), lesson.panel())
+# That is 2 hours and 20 minutes, measured on readers who work everything. The study guide has 1–2 hours: leave exercise 6 with its
+# paragraph *256 greys*, and you are at two; what follows then uses the course's function. In one hour: the first two steps, the three
+# widgets, exercises 1 to 4, and *A mean where the sum belongs*.
+#
+# **From before** you need lesson 01's ELBO, whose first term this is, and lesson 03's nats, β and collapse.
 
 # %% [markdown]
 # ## Predict first
@@ -110,7 +111,7 @@ for name in ("negative_loss", "two_futures", "mean_pixels"):
 # %% [markdown]
 # ### Step · From a probability to a logit
 #
-# ●●○ · 5 minutes · `steps.bce.hint()`
+# ●●○ · 6 minutes · `steps.bce.hint()`
 #
 # Write $-\log p(x) = -x\log s - (1-x)\log(1-s)$ in terms of ℓ (`ell`) and `x`. (Two imported helpers: `s(ell)` is the sigmoid,
 # `sp.log` and `sp.exp` are sympy's.)
@@ -148,10 +149,11 @@ steps.bce_by_logit.check(bce_by_logit)
 #
 # $$-\log p(x) = \max(\ell, 0) - \ell x + \log\big(1 + e^{-|\ell|}\big) .$$
 #
-# The machine checks both cases, ℓ = a and ℓ = −a with a > 0. Then three ways to break it: the log of a sigmoid; pixels left in
-# 0–255, where 178 is the agent's shade (the "loss" has no bottom, and falls as one would wish); and, a footnote, the kink. At ℓ = 0
-# exactly, the pieces have corners that cancel on paper and not in automatic differentiation: `clamp` passes the slope 1 − x there,
-# `torch.maximum` shares it and has ½ − x. Only a network whose last layer starts at zero notices.
+# The machine checks both cases, ℓ = a and ℓ = −a with a > 0. Then three ways to break it. The log of a sigmoid. Pixels left in
+# 0–255, where 178 is the agent's shade: the "loss" has no bottom, and falls as one would wish. And the **where-trap**: two formulas,
+# one for each sign, in a `torch.where`. Its values are right. But it computes *both* for every logit, and picks afterwards; in the one
+# that is not picked exp overflows, and going back the 0 of not being picked meets an infinite slope. 0·∞ is NaN, and after one step
+# so is every weight.
 
 # %%
 display(
@@ -168,11 +170,13 @@ for logit in (1.0, 10.0, 100.0):
     unbounded = F.softplus(torch.tensor(logit)) - 178 * logit
     print(f"logit {logit:+6.0f}, pixel 178: {unbounded:9,.1f} nats")
 
-zero, target = torch.zeros(1, requires_grad=True), torch.tensor([0.2])
-for name, largest in (("clamp", zero.clamp(min=0)), ("maximum", torch.maximum(zero, torch.zeros(1)))):
-    (slope,) = torch.autograd.grad(largest - zero * target + torch.log1p(torch.exp(-zero.abs())), zero)
-    print(f"slope at logit 0, pixel 0.2, with {name:7}: {slope.item():.1f}  (½ − x is 0.3)")
-assert abs(slope.item() - 0.3) < 1e-6
+sure = torch.tensor(-120.0, requires_grad=True)  # and the pixel is white: x = 1
+two = torch.where(sure >= 0, torch.log1p(torch.exp(-sure)), torch.log1p(torch.exp(sure)) - sure)
+one = sure.clamp(min=0) - sure + torch.log1p(torch.exp(-sure.abs()))
+for name, loss in (("torch.where", two), ("one formula", one)):
+    (slope,) = torch.autograd.grad(loss, sure)
+    print(f"logit   -120, pixel 1, {name}: {loss.item():.0f} nats, slope {slope.item():.0f}")
+assert slope.item() == -1
 
 # %% [markdown]
 # **Any grey, with a width.** A Gaussian pixel around the decoder's mean m has three terms, and all three belong to it. The first
@@ -209,34 +213,33 @@ steps.best_variance.check(best_variance)
 # nats whether it was large or small. And since the slope by σ is 0 at the best σ, it makes no difference to the gradient of m
 # whether one differentiates through it.
 #
-# **Absolute error** is a Laplace density, $e^{-|x-m|/b}/2b$. Its best b is the mean absolute error (`sae`: their sum). Its best m
-# is another matter: for a pixel that is white with probability p, else black, the slope of E|x − m| between the two has no m in it.
-# It only asks whether p is above ½: the *median*. The slope of the squared error is 0 at m = p: the *mean*.
-#
-# **256 greys.** The frame has no densities, it has bytes. Give each grey the bin of a bell that it owns, between t above and u
-# below, in widths from the mean: for the logistic bell $P = s(t) - s(u)$. Far out that difference rounds to 0. But it is a
-# product, below, and the logarithm of the product is a sum, $\log s(t)+\log s(-u)+\log(1-e^{u-t})$, of which each term stays finite.
-#
-# **Greys under a Bernoulli.** $s^x(1-s)^{1-x}$ with x = 0.3 can be computed, and is: it is the usual loss for pictures, and ours.
-# But over x in [0, 1] it does not integrate to one.
+# **Absolute error** is a Laplace density, $e^{-|x-m|/b}/2b$, and the same computation gives its best width: b is the mean absolute
+# error (`sae`: the sum of all n). What it costs then is n log of *that*.
 
 # %%
 total = sse / (2 * sigma**2) + n * sp.log(sigma) + n * sp.log(2 * sp.pi) / 2
 absolute = sae / b + n * sp.log(2 * b)
 assert [root**2 for root in sp.solve(sp.diff(total, sigma), sigma)] == [sse / n]
 assert sp.solve(sp.diff(absolute, b), b) == [sae / n]
-assert sp.solve(sp.diff(p * (1 - m) ** 2 + (1 - p) * m**2, m), m) == [p]
 display(
-    proved(total.subs(sigma, sp.sqrt(sse / n)), n * sp.log(2 * sp.pi * sp.E * sse / n) / 2, "At the best σ."),
-    proved(absolute.subs(b, sae / n), n * sp.log(2 * sp.E * sae / n), "A Laplace at its best b."),
-    proved(sp.Derivative(p * (1 - m) + (1 - p) * m, m), 1 - 2 * p, "0 < m < 1: darker is better as long as p < ½."),
-    proved(s(t) - s(u), s(t) * s(-u) * (1 - sp.exp(u - t))),
     proved(
-        sp.Integral(sp.exp(ell * x) / (1 + sp.exp(ell)), (x, 0, 1)),
-        sp.tanh(ell / 2) / ell,
-        "At most ½, and less for a sure logit.",
+        total.subs(sigma, sp.sqrt(sse / n)), n * sp.log(2 * sp.pi * sp.E * sse / n) / 2, "A Gaussian at its best σ."
     ),
+    proved(absolute.subs(b, sae / n), n * sp.log(2 * sp.E * sae / n), "A Laplace at its best b."),
 )
+
+# %% [markdown]
+# **256 greys.** A frame does not hold real numbers, it holds bytes; and a density is no probability of a byte. So cut a bell into 256
+# bins, one for each grey. A grey's bin reaches from u below it to t above it, in widths from the mean. For the logistic bell, whose
+# cumulative distribution is the sigmoid, its probability is $P = s(t) - s(u)$. Far out both round to the same number, and the log of
+# their difference is −∞. But the difference is a product,
+#
+# $$s(t) - s(u) = s(t)\,s(-u)\,\big(1-e^{u-t}\big), \qquad \log P = \log s(t)+\log s(-u)+\log\big(1-e^{u-t}\big),$$
+#
+# and of that sum each term stays finite.
+
+# %%
+proved(s(t) - s(u), s(t) * s(-u) * (1 - sp.exp(u - t)), "Put both fractions over one denominator.")
 
 # %% [markdown]
 # ## See it
@@ -265,10 +268,22 @@ display(width_bowl(pictures(frames)[2]), lesson.questions["negative_loss"].revea
 # by 2σ², the squared error counts a hundred times more at 0.1 than at 1.
 #
 # **Where blur comes from.** Last, a pixel that the code leaves undecided: a hazard covers it with probability p. Each likelihood
-# has one grey that is cheapest on average. Move p from 0.3 to 0.7 and watch the patches: who fades in, who jumps?
+# has one grey that is cheapest on average. Move p from 0.3 to 0.7 and watch the patches: who fades in, who jumps? At p = ½ one of
+# them has no answer at all. Under the picture, the proofs: the slope of the expected squared error is 0 at m = p, the *mean*. That of
+# the absolute error has no m in it. It only asks on which side of ½ p is: the *median*.
 
 # %% keep=true
-display(two_futures(), lesson.questions["two_futures"].reveal())
+assert sp.solve(sp.diff(p * (1 - m) ** 2 + (1 - p) * m**2, m), m) == [p]
+display(
+    two_futures(),
+    lesson.questions["two_futures"].reveal(),
+    proved(sp.Derivative(p * (1 - m) ** 2 + (1 - p) * m**2, m), 2 * (m - p), "Squared error: 0 at m = p, the mean."),
+    proved(
+        sp.Derivative(p * (1 - m) + (1 - p) * m, m),
+        1 - 2 * p,
+        "Absolute error, 0 < m < 1: darker is better as long as p < ½.",
+    ),
+)
 
 # %% [markdown]
 # ## Build it
@@ -280,10 +295,11 @@ display(two_futures(), lesson.questions["two_futures"].reveal())
 # %% [markdown]
 # ### Exercise 1 · One pixel, never infinite
 #
-# ●○○ · 10 minutes · `ex.bce_with_logits.hint()`
+# ●○○ · 12 minutes · `ex.bce_with_logits.hint()`
 #
 # The cost of each pixel from its logit, in the stable form: `logits` and `x` of any one shape, the result of that shape. `x` lies
 # in [0, 1]. No logarithm of a sigmoid.
+
 
 # %% exercise="bce_with_logits"
 def bce_with_logits(logits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -300,10 +316,11 @@ ex.bce_with_logits.check(bce_with_logits)
 # %% [markdown]
 # ### Exercise 2 · What a frame costs ★
 #
-# ●○○ · 5 minutes · `ex.bernoulli_nll.hint()`
+# ●○○ · 6 minutes · `ex.bernoulli_nll.hint()`
 #
 # −log p(x | logits) of each frame: `(B, ...)` to `(B,)`. One sample is a whole frame, so its pixels are *summed*; the batch is left
 # alone. (You may call your exercise 1: it is kept along with the part.)
+
 
 # %% exercise="bernoulli_nll"
 def bernoulli_nll(logits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -321,10 +338,11 @@ ex.bernoulli_nll.check(bernoulli_nll)
 # %% [markdown]
 # ### Exercise 3 · Squared error, with all that belongs to it
 #
-# ●●○ · 5 minutes · `ex.gaussian_nll.hint()`
+# ●●○ · 7 minutes · `ex.gaussian_nll.hint()`
 #
 # −log N(x; mean, σ²) of each frame, with `log_sigma` = log σ, a tensor that broadcasts to `x`'s shape: one number for all, one for
 # each frame, or one for each pixel. All three terms.
+
 
 # %% exercise="gaussian_nll"
 def gaussian_nll(mean: torch.Tensor, x: torch.Tensor, log_sigma: torch.Tensor) -> torch.Tensor:
@@ -347,6 +365,7 @@ ex.gaussian_nll.check(gaussian_nll)
 # or later, and a perfect batch would ask for σ = 0: keep log σ at −6 or above, which is a four-hundredth of the way from black to
 # white.
 
+
 # %% exercise="optimal_log_sigma"
 def optimal_log_sigma(mean: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """The one log σ that minimises a batch's gaussian_nll, at least -6: (B, ...) -> a scalar."""
@@ -367,6 +386,7 @@ ex.optimal_log_sigma.check(optimal_log_sigma)
 # −log of the Laplace density $e^{-|x-m|/b}/2b$ of each frame, with `log_scale` = log b, which broadcasts like `log_sigma` above.
 # (What the decoder puts out is called `median` here, since that is what it will learn.)
 
+
 # %% exercise="laplace_nll"
 def laplace_nll(median: torch.Tensor, x: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
     """-log of a Laplace density of each sample, with log_scale = log b: (B, ...) -> (B,), nats."""
@@ -382,12 +402,13 @@ ex.laplace_nll.check(laplace_nll)
 # %% [markdown]
 # ### Exercise 6 · A probability for each of 256 greys
 #
-# ●●● · 15 minutes · `ex.discretised_logistic_nll.hint()`
+# ●●● · 18 minutes · `ex.discretised_logistic_nll.hint()`
 #
 # Here `x` is one of 0, 1/255, …, 1. A grey owns the bin from x − 1/510 to x + 1/510; black also owns all below, and white all
 # above. With edges measured in scales, $t = (x - m + \frac1{510})/\mathrm{scale}$ and $u = (x - m - \frac1{510})/\mathrm{scale}$,
 # where the scale is exp(`log_scale`), a bin's probability is $s(t) - s(u)$, black's is $s(t)$, and white's $1 - s(u) = s(-u)$.
 # Return −log of them, summed over each frame, and finite however far off m is: use the product from the derivation.
+
 
 # %% exercise="discretised_logistic_nll"
 def discretised_logistic_nll(mean: torch.Tensor, x: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
@@ -414,6 +435,7 @@ ex.discretised_logistic_nll.check(discretised_logistic_nll)
 # differs by more than 0.1 from the `background` (C, H, W); it then weighs `boost` times as much as one that does not. Return
 # weights for `x` (B, C, H, W), with a mean of 1 over each frame, so that picture and KL keep their balance on the whole.
 
+
 # %% exercise="moving_weights"
 def moving_weights(x: torch.Tensor, background: torch.Tensor, boost: float) -> torch.Tensor:
     """A weight for each pixel, ``boost`` times larger where x is not the background: (B, C, H, W), mean 1 per frame."""
@@ -433,10 +455,12 @@ ex.moving_weights.check(moving_weights)
 # From here on *your* functions do the work, once they have passed (until then, the course's).
 #
 # **Closed forms against dice.** If the world draws its pixels exactly as the model says, what must a pixel cost on average? The
-# entropy, known in closed form (for the 256 greys: a sum over them, by the plain difference of sigmoids). Two more rows are about
-# greys under a Bernoulli. *Dithered*: the loss of a grey x is the average loss of pixels that are white with probability x. So the
-# usual loss is an honest bound after all, only not on the grey frame: on a frame of black and white dots as dense as the grey. And
-# *normaliser*: the integral from the derivation.
+# entropy, known in closed form (for the 256 greys: a sum over them, by the plain difference of sigmoids).
+#
+# **Greys under a Bernoulli** have two rows more. $s^x(1-s)^{1-x}$ with x = 0.3 can be computed, and is: it is the usual loss for
+# pictures, and ours. But over all greys x from 0 to 1 it does not add up to one. *Normaliser*: what it adds up to, as an integral,
+# proved below and by dice. *Dithered*: the loss of a grey x is the average loss of pixels that are white with probability x. So the
+# usual loss is an honest bound after all, only not on the grey frame: on a frame of black and white dots as dense as the grey.
 
 # %%
 bernoulli, gaussian = lesson.yours("bernoulli_nll"), lesson.yours("gaussian_nll")
@@ -461,7 +485,10 @@ grey_loss = float(bernoulli(logit.view(1, 1), centre.view(1, 1)))
 
 dice = {
     "Bernoulli": (-q * q.log() - (1 - q) * (1 - q).log(), bernoulli(at(logit), white)),
-    "Gaussian": (0.5 * math.log(2 * math.pi * math.e) + width.log(), gaussian(at(centre), centre + width * normal, width.log())),
+    "Gaussian": (
+        0.5 * math.log(2 * math.pi * math.e) + width.log(),
+        gaussian(at(centre), centre + width * normal, width.log()),
+    ),
     "Laplace": (1 + torch.log(2 * width), laplace(at(centre), sides, width.log())),
     "8-bit logistic": (-(bins * bins.log()).sum(), logistic(at(centre), levels, width.log())),
     "dithered grey": (grey_loss, bernoulli(at(logit), dots)),
@@ -470,8 +497,15 @@ dice = {
 for name, (closed, values) in dice.items():
     mean, error = values.mean().item(), values.std().item() / math.sqrt(len(values))
     apart = abs(mean - float(closed)) / error
-    print(f"{name:14}  closed {float(closed):8.4f}   dice {mean:8.4f} ± {error:.4f}   {apart:.1f} standard errors apart")
+    print(
+        f"{name:14}  closed {float(closed):8.4f}   dice {mean:8.4f} ± {error:.4f}   {apart:.1f} standard errors apart"
+    )
     assert apart < 5
+proved(
+    sp.Integral(sp.exp(ell * x) / (1 + sp.exp(ell)), (x, 0, 1)),
+    sp.tanh(ell / 2) / ell,
+    "The normaliser, with s and 1 − s written by the logit: at most ½, and less for a sure one.",
+)
 
 # %% [markdown]
 # **A mean where the sum belongs.** Now a small VAE on Dodge's frames (as in lesson 03; you will build it in lesson 05), trained
@@ -546,7 +580,9 @@ kinds = {
     "8-bit logistic": ("probability", rest["8-bit logistic"], rest["8-bit logistic"]),
 }
 bits, error, bright = {}, {}, {}
-print(f"{'':17} {'its own loss':>25} {'KL':>5} {'8-bit frame + KL':>17} {'bits per pixel':>15} {'sq. error':>10} {'hazards':>8}")
+print(
+    f"{'':17} {'its own loss':>25} {'KL':>5} {'8-bit frame + KL':>17} {'bits per pixel':>15} {'sq. error':>10} {'hazards':>8}"
+)
 for name, (kind, own, eight_bit) in kinds.items():
     decoded, code = outputs(trained[name][0], held_out)
     with torch.no_grad():
@@ -565,7 +601,9 @@ vae = trained["Laplace, best b"][0]
 with torch.no_grad():
     mu, _ = vae.encode(held_out)
     own_code, other_code = ((grey(vae.decode(z)) - held_out).abs().mean().item() for z in (mu, mu.roll(1, dims=0)))
-print(f"what the Bernoulli leaves out of its {bernoulli(logits, held_out).mean():,.0f} nats per frame: {missing:,.0f} nats")
+print(
+    f"what the Bernoulli leaves out of its {bernoulli(logits, held_out).mean():,.0f} nats per frame: {missing:,.0f} nats"
+)
 print(f"Laplace, mean absolute error: {own_code:.4f} from a frame's own code, {other_code:.4f} from another frame's")
 assert bits["8-bit logistic"] < bits["Laplace, best b"] < bits["Gaussian, best σ"] < bits["Gaussian, σ = 1"]
 assert 7 < bits["Gaussian, σ = 1"] < 8
@@ -592,8 +630,7 @@ assert abs(own_code - other_code) < 0.002
 #
 # The world model of this course stays with the Bernoulli. It has no width that could be wrong, its pull is bounded, and what the
 # code leaves open it paints as a ghost and not as nothing. It is slower, as you see; given more steps, it draws hazards, too.
-
-# %% [markdown]
+#
 # **Weights, and what they do to the bound.** Your weights on the Bernoulli, with boost = 20: hazards appear sooner, and swollen.
 # And the price? A pixel's $p(x)^w$ is no probability any more: over black and white it adds up to less than 1 for w > 1, to more
 # for w < 1 (first lines below; with a mean of 1 you have both). So the weighted loss bounds nothing, and may not be compared with
@@ -602,7 +639,9 @@ assert abs(own_code - other_code) < 0.002
 
 # %% tags=["nbval-ignore-output"]
 for weight in (0.5, 1.0, 4.0):
-    print(f"w = {weight}: p^w summed over black and white, at p = 0.5 and 0.9: {2 * 0.5**weight:.3f}, {0.9**weight + 0.1**weight:.3f}")
+    print(
+        f"w = {weight}: p^w summed over black and white, at p = 0.5 and 0.9: {2 * 0.5**weight:.3f}, {0.9**weight + 0.1**weight:.3f}"
+    )
 
 background = frames[:-256].median(dim=0).values
 weighted = lambda logits, x: (weigh(x, background, 20.0) * per_pixel(logits, x)).flatten(1).sum(1)
@@ -616,7 +655,11 @@ for name in ("Bernoulli", "what moves × 20"):
     wrong = (torch.sigmoid(decoded) - held_out).square()
     bound = (bernoulli(decoded, held_out) + code).mean().item()
     result[name] = [(wrong * where).flatten(1).sum(1).mean().item() for where in (moving, ~moving)] + [bound]
-    print("{:15}  squared error where it moves {:5.1f}, elsewhere {:5.1f}; unweighted bound {:.1f} nats".format(name, *result[name]))
+    print(
+        "{:15}  squared error where it moves {:5.1f}, elsewhere {:5.1f}; unweighted bound {:.1f} nats".format(
+            name, *result[name]
+        )
+    )
 plain, boosted = result["Bernoulli"], result["what moves × 20"]
 assert boosted[0] < 0.6 * plain[0]
 assert boosted[1] > 2 * plain[1]
@@ -634,9 +677,17 @@ for name in ("mean_as_beta", "sigma_as_beta", "compare"):
 # %% [markdown]
 # ## Close
 #
-# **Pitfalls you have met.** Exponents swapped: test with x = 1. log(sigmoid): stay with the logit, and squash once. A mean beside a
-# sum, a lost ½, σ = 1: each is a β in disguise. `log_sigma` is log σ, not log σ². A constant that is dropped, or paid once per
-# frame. Pixels in 0–255. Densities compared with probabilities.
+# **Three errors that you will meet elsewhere**, in texts and in code that people trust:
+#
+# - *The Bernoulli with its exponents swapped*, $s^{1-x}(1-s)^x$. Right is $s^x(1-s)^{1-x}$. Put in x = 1: s must be left.
+# - *A squared error with ½ in the formula and none in the code.* `F.mse_loss(…, reduction="sum")` is the Gaussian of σ² = ½, not of
+#   σ² = 1: beside a KL it is a β of ½. If a text gives you a β, ask which of the two it was found with.
+# - *The mean over pixels beside a summed KL.* On our frames that is β = 1,024, and the code dies. Collapse that comes from there is not
+#   cured by more epochs, and "raise β" makes it worse: sum the pixels.
+#
+# **Pitfalls you have met.** log(sigmoid) and two branches in `torch.where`: stay with the logit, in one formula, and squash once.
+# σ = 1 is a choice, and a bad one. `log_sigma` is log σ, not log σ². A constant that is dropped, or paid once per frame. Pixels in
+# 0–255. Densities compared with probabilities.
 #
 # **Where this lives.** `wmcourse/reconstruction_loss.py`; `bernoulli_nll` is now a part of your world model (`wmcourse parts` shows
 # which are yours). Lesson 05 adds the two halves up, and asks how many nats of the one a nat of the other is worth.

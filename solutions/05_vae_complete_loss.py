@@ -35,6 +35,7 @@ from wmcourse.lessons.vae_complete_loss.widgets import (
     Knowledge,
     LossPlot,
     code_picture,
+    levers,
     opening,
     paid_for,
     price,
@@ -61,13 +62,17 @@ opening(frames)
 #
 # | section | minutes of yours | of the machine's |
 # |---|---|---|
-# | Predict first | 3 | – |
-# | Derive | 12 | – |
-# | See it | 4 | – |
-# | Build it | 35 | – |
-# | Measure it | 8 | 1 |
-# | Explain it | 3 | – |
-# | Close | 2 | – |
+# | Predict first | 4 | – |
+# | Derive | 24 | – |
+# | See it | 6 | – |
+# | Build it | 42 | – |
+# | Measure it | 15 | 2 |
+# | Explain it | 4 | – |
+# | Close | 4 | – |
+#
+# That is 1 hour and 40 minutes; the study guide's single hour is too short for all of it. If an hour is what you have: in Derive read up
+# to the box and believe the rest, do exercises 1, 2 and 4, run the others' cells (until a function of yours passes, the course's is used),
+# and take your time at *The curve*. What is left is a good second evening.
 #
 # **From before** you need `reparameterize` (lesson 02), `kl_standard_normal` and free bits (lesson 03), `bernoulli_nll` (lesson 04), and the
 # ELBO (lesson 01). Here they meet. This is the eye of the world model, and with it the first week ends.
@@ -140,7 +145,7 @@ proved(expectation((x - w * code) ** 2), squared_error)
 # %% [markdown]
 # ### Step · How exact the code should be
 #
-# ●●○ · 3 minutes · `steps.code_variance.hint()`
+# ●●○ · 4 minutes · `steps.code_variance.hint()`
 #
 # The rate is $R=\tfrac12(\tau^2+a^2v-1-\log\tau^2)$. With the decoder's w fixed, which $\tau^2$ makes $D+\beta R$ least? Write it with `w`
 # and `beta`.
@@ -157,7 +162,7 @@ steps.code_variance.check(code_variance)
 # %% [markdown]
 # ### Step · What the best code costs
 #
-# ●●○ · 3 minutes · `steps.rate.hint()`
+# ●●○ · 4 minutes · `steps.rate.hint()`
 #
 # Setting the slopes by a and w to 0 as well gives $w^2=v-\beta$, $a=w/v$, and with them $\tau^2=\beta/v$, as long as $\beta<v$. What is R
 # there? Write it with `v` and `beta`.
@@ -174,7 +179,7 @@ steps.rate.check(rate)
 # %% [markdown]
 # ### Step · The price of one more nat
 #
-# ●●○ · 2 minutes · `steps.exchange_rate.hint()`
+# ●●○ · 3 minutes · `steps.exchange_rate.hint()`
 #
 # The distortion there is $D=\tfrac12\log2\pi+\tfrac12\beta$. Eliminate β: D as a function of R. Then its slope $\mathrm dD/\mathrm dR$, with
 # `v` and `R`.
@@ -281,13 +286,14 @@ display(paid_for(), lesson.questions["samples"].reveal())
 # %% [markdown]
 # ### Exercise 1 · The whole loss ★
 #
-# ●●○ · 8 minutes · `ex.vae_loss.hint()`
+# ●●○ · 9 minutes · `ex.vae_loss.hint()`
 #
 # Return `VAELoss(total, reconstruction, kl)`, each averaged over the batch: total = reconstruction + β·KL. With a `floor` above 0 the
 # *total* has `free_bits(kl_per_dimension(mu, logvar), floor)` in place of the KL; what is returned as `kl` stays the true rate, without β and floor.
 #
-# Write `reconstruction_loss.bernoulli_nll(…)` and `kl_divergence_loss.kl_standard_normal(…)`, with the module's name before them. A name
-# behind a dot is looked up at each call, so when the VAE is trained below, *your* functions of lessons 03 and 04 stand there.
+# Write `reconstruction_loss.bernoulli_nll(logits, x)` (logits first, then the frame) and `kl_divergence_loss.kl_standard_normal(mu, logvar)`,
+# with the module's name before them. A name behind a dot is looked up at each call, so when the VAE is trained below, *your* functions of
+# lessons 03 and 04 stand there.
 
 # %% exercise="vae_loss"
 from wmcourse import kl_divergence_loss, reconstruction_loss
@@ -318,12 +324,19 @@ ex.vae_loss.check(vae_loss)
 # %% [markdown]
 # ### Exercise 2 · A price that rises
 #
-# ●○○ · 5 minutes · `ex.beta_schedule.hint()`
+# ●○○ · 6 minutes · `ex.beta_schedule.hint()`
 #
 # In its first steps a decoder has no use for z yet, and a full price makes the encoder give up (lesson 03). So let β rise. For each of
 # the steps `(T,)` return its β: the first `total` steps are cut into `cycles` of equal length; within each, β rises evenly from 0 over a share `ramp` of the cycle
 # and stays at `beta` for the rest. From step `total` on it is `beta`. One cycle is the usual warm-up; several are the *cyclical* schedule (Fu
-# et al. 2019).
+# et al. 2019). Two examples, both with `beta` = 4 and `ramp` = ½:
+#
+# | `total`, `cycles` | step 0 | 25 | 50 | 75 | 99 | 100 | 150 |
+# |---|--:|--:|--:|--:|--:|--:|--:|
+# | 100, 1 | 0 | 2 | 4 | 4 | 4 | 4 | 4 |
+# | 100, 2 | 0 | 4 | 0 | 4 | 4 | 4 | 4 |
+#
+# (`total` need not be a multiple of `cycles`: 100 steps in 3 cycles are 33⅓ steps each.)
 
 
 # %% exercise="beta_schedule"
@@ -343,12 +356,14 @@ ex.beta_schedule.check(beta_schedule)
 # %% [markdown]
 # ### Exercise 3 · How large, and how many
 #
-# ●●○ · 8 minutes · `ex.layer_table.hint()`
+# ●●○ · 10 minutes · `ex.layer_table.hint()`
 #
 # A network's layers come as tuples `(kind, inputs, outputs, kernel, stride, padding)`; kinds are `"conv"`, `"transposed"` and `"linear"` (with a
 # kernel of 1). Starting from a square picture of `side` pixels, return two tensors of whole numbers, an entry for each layer: the side of its output (1 after a
 # linear layer), and its number of parameters, biases included. A convolution rounds down where the kernel does not fit. A transposed one
-# does the reverse: it *writes* a kernel every `stride` pixels and cuts `padding` off at each edge. Behind the check your function counts the paper's V model.
+# does the reverse: it *writes* a kernel every `stride` pixels and cuts `padding` off at each edge. An example to count by hand: a kernel of 4 moves
+# over 8 pixels by 2, without padding. It begins at 0, 2 and 4: three places. Back again, three kernels of 4 written every 2 pixels cover 8.
+# Behind the check your function counts the paper's V model.
 
 
 # %% exercise="layer_table"
@@ -389,11 +404,15 @@ assert total == 4_348_547 == sum(p.numel() for p in PaperVAE().parameters())
 # %% [markdown]
 # ### Exercise 4 · One step downhill
 #
-# ●●○ · 5 minutes · `ex.sgd_step.hint()`
+# ●●○ · 6 minutes · `ex.sgd_step.hint()`
 #
 # One step of plain gradient descent: what `optimizer.zero_grad()`, `loss.backward()` and `optimizer.step()` do, with your own hands.
 # `vae(x)` returns `logits, mu, logvar` for one *sampled* z per frame. Change the parameters in place, and return the loss as it was before. Call
-# `vae_complete_loss.vae_loss`, with its module's name again.
+# `vae_complete_loss.vae_loss(logits, x, mu, logvar, beta)`, with its module's name again.
+#
+# Two messages of torch, translated. "A leaf Variable that requires grad is being used in an in-place operation": the step itself
+# must not be differentiated, so put it under `torch.no_grad()`. "unsupported operand … 'NoneType'": a `.grad` is None, so
+# there was no `backward()` yet, or you have forgotten the gradient between `backward()` and the step.
 
 # %% exercise="sgd_step"
 from wmcourse import vae_complete_loss
@@ -419,7 +438,7 @@ ex.sgd_step.check(sgd_step)
 # %% [markdown]
 # ### Exercise 5 · Who is still alive
 #
-# ●○○ · 4 minutes · `ex.active_units.hint()`
+# ●○○ · 5 minutes · `ex.active_units.hint()`
 #
 # From the codes of N frames, `mu` and `logvar` `(N, Z)`, return three tensors `(Z,)`: each dimension's mean KL; the variance of its μ over the
 # frames (torch's, with N − 1); and 1.0 where that variance is above `least`, else 0.0. Burda et al. (2016) call such a dimension an *active unit*, with
@@ -470,7 +489,8 @@ ex.reconstruct.check(reconstruct)
 # ## Measure it
 #
 # **Whose VAE is this?** From here on the course's network calls your functions, where you have some: those that passed in this notebook, and
-# those in your folder, which are checked once more now. One that fails is named, and nothing runs until it is mended or taken away.
+# those in your folder, which are checked once more now. One that fails is named, and nothing runs until it is mended or taken away. (In the
+# course's own solution, which you may be reading, there is no folder: three of the four are the course's.)
 
 # %%
 parts = your_parts(lesson)
@@ -565,7 +585,7 @@ for model in models:
         f"β = {named(model.beta):>2}: {alive:2d} of 16 dimensions alive, ELBO {model.point.elbo:.1f} ± {model.point.elbo_error:.1f}{pair}"
     )
     assert behind >= -4 * error
-rate_distortion(models, test)
+rate_distortion(models, test, point)
 
 # %% [markdown]
 # Seven slopes, each between its two prices, or within its error of one: that is what β is. Note the second list, too. The ELBOs of β = ½ and
@@ -573,8 +593,11 @@ rate_distortion(models, test)
 # have in common cancels. Compare in *pairs*. In the picture grey is what lies below all tangents: as far as each VAE is the best at its price,
 # this network cannot get there.
 #
-# Now once more the pitfall of lessons 03 and 04, with a picture to put it in. Reconstruction as a *mean* over 32 × 32 pixels beside a *summed*
-# KL is β = 1,024. The curve above ends at β = 32, where nothing is said any more. Neither patience nor another learning rate helps there.
+# **Two errors that you will meet elsewhere**, with a picture to put them in. *A mean over pixels beside a summed KL* is β = 1,024 here. The
+# curve above ends at β = 32, where nothing is said any more. Neither patience nor another learning rate helps there: sum the pixels.
+# *"The KL has collapsed to 0, so its weight must be raised."* A KL of 0 is the left end of the curve, where a code is too dear for what
+# it saves. A higher β moves you further to the left. What helps is a *lower* one: for good, or at first (your schedule), or for the
+# first nats (free bits).
 
 # %%
 display(lesson.questions["price"].reveal(), lesson.questions["best_elbo"].reveal())
@@ -591,7 +614,9 @@ price_slider(models, test)
 # **What does the code know?** You know the truth of each held-out frame, so ask. For each dimension: how much of its variance does the agent's column
 # explain (bends included), and how much the column of a hazard above the band? That is *knowing*. Then turn one dimension from −2 to 2, leave
 # all others, and measure in the decoded picture how far each thing moves. That is *doing*, and it is not the same: hazards are aimed at the agent, so
-# what knows of the one knows something of the other.
+# what knows of the one knows something of the other. The film strips show, for each thing, the dimension that
+# moves it and spares the other most. (Look closely where the agent is between its ends: does it slide, or does it fade out here and in there?) Below
+# them is every dimension for your own hands.
 
 # %% tags=["nbval-ignore-output"]
 known = Knowledge(one.vae, test)
@@ -602,7 +627,7 @@ for thing, other in (("agent", "hazard"), ("hazard", "agent")):
         f"moves it {known.moves[thing][lever]:.1f} pixels, and the {other} {known.moves[other][lever]:.1f}"
     )
     assert known.moves[thing][lever] > 1.3 * known.moves[other][lever]
-display(code_picture(known), traversal(known))
+display(code_picture(known), levers(known), traversal(known))
 
 # %% [markdown]
 # Nobody told it that there is an agent. Yet there is a dimension that moves it much farther than the hazard above, and one that does the
@@ -629,7 +654,7 @@ lesson.card()
 
 # %% [markdown]
 # **Pitfalls you have met.** The ELBO is maximised, the loss minimised. β stands before the KL, and its size means something only if both terms are
-# sums: a mean over pixels is β = 1,024. One sigmoid, not two. Gradients add up until you forget them. Decode μ to look, a sample to bound. Losses at different β
+# sums: a mean over pixels is β = 1,024. A squared error without its ½ is a β of ½. A collapsed code asks for a lower β, never for a higher one. One sigmoid, not two. Gradients add up until you forget them. Decode μ to look, a sample to bound. Losses at different β
 # are in different currencies. A KL above 0 is not yet information.
 #
 # **Where this lives.** `wmcourse/vae_complete_loss.py`: `vae_loss`, the small `ConvVAE` that you have trained, and `PaperVAE` with its 4,348,547
@@ -640,7 +665,8 @@ lesson.card()
 # follows for free bits as a habit?
 #
 # **You can now read** Kingma & Welling (2014), [*Auto-Encoding Variational Bayes*](https://arxiv.org/abs/1312.6114), whole, with eq. 10 as your exercise 1;
-# Higgins et al. (2017), [*β-VAE*](https://openreview.net/forum?id=Sy2fzU9gl), eqs. 2–4, where β is the multiplier; Alemi et al. (2018),
-# [*Fixing a Broken ELBO*](https://arxiv.org/abs/1711.00464), §2–3, whose figure 1 you have now drawn for your own network; Hoffman & Johnson (2016), *ELBO surgery*, for
-# the split; Burda et al. (2016), [*Importance Weighted Autoencoders*](https://arxiv.org/abs/1509.00519), §5.2, for active units; Fu et al. (2019),
-# [*Cyclical Annealing*](https://arxiv.org/abs/1903.10145), eqs. 6–7; and Ha & Schmidhuber (2018), [*World Models*](https://arxiv.org/abs/1803.10122), App. A.1.
+# Higgins et al. (2017), [*β-VAE*](https://openreview.net/forum?id=Sy2fzU9gl), the section in which β enters as the multiplier of a constraint; Alemi
+# et al. (2018), [*Fixing a Broken ELBO*](https://arxiv.org/abs/1711.00464), whose plane of rate and distortion you have now drawn for your own network;
+# Hoffman & Johnson (2016), *ELBO surgery*, for the split; Burda et al. (2016), [*Importance Weighted Autoencoders*](https://arxiv.org/abs/1509.00519), where
+# active units are counted; Fu et al. (2019), [*Cyclical Annealing*](https://arxiv.org/abs/1903.10145), for the schedule; and Ha & Schmidhuber (2018),
+# [*World Models*](https://arxiv.org/abs/1803.10122), App. A.1.

@@ -68,6 +68,35 @@ LEARNERS = {
         """,
         "mean",
     ),
+    "04": Learner(
+        "04_reconstruction_loss",
+        "bce",
+        "bernoulli_nll",
+        """\
+        def bernoulli_nll(logits, x):
+            cost = logits.clamp(min=0) - logits * x + torch.log1p(torch.exp(-logits.abs()))
+            return cost.flatten(1).mean(dim=1)
+        """,
+        "mean over the pixels",
+    ),
+    "05": Learner(
+        "05_vae_complete_loss",
+        "rate",
+        "vae_loss",
+        """\
+        from wmcourse import kl_divergence_loss, reconstruction_loss
+        from wmcourse.kl_divergence_loss import free_bits, kl_per_dimension
+        from wmcourse.vae_complete_loss import VAELoss
+
+
+        def vae_loss(logits, x, mu, logvar, beta=1.0, floor=0.0):
+            reconstruction = reconstruction_loss.bernoulli_nll(torch.sigmoid(logits), x).mean()
+            kl = kl_divergence_loss.kl_standard_normal(mu, logvar).mean()
+            charged = free_bits(kl_per_dimension(mu, logvar), floor) if floor > 0 else kl
+            return VAELoss(reconstruction + beta * charged, reconstruction, kl)
+        """,
+        "double sigmoid",
+    ),
 }
 
 

@@ -27,7 +27,7 @@ STEPS = (
     Step(
         "bce",
         "From a probability to a logit",
-        5,
+        6,
         2,
         (
             "Put s = 1/(1 + exp(−ℓ)) into −x·log s − (1−x)·log(1−s). What is 1 − s as one fraction?",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -90,6 +90,26 @@ def without_absolute_value(logits: Tensor, x: Tensor) -> Tensor:
     return logits.clamp(min=0) - logits * x + torch.log1p(torch.exp(-logits))
 
 
+def two_branches(logits: Tensor, x: Tensor) -> Tensor:
+    positive = logits + torch.log1p(torch.exp(-logits)) - logits * x
+    negative = torch.log1p(torch.exp(logits)) - logits * x
+    return torch.where(logits >= 0, positive, negative)
+
+
+def stable(largest: str = "max", sign: float = -1.0, inner: str = "log1p") -> Answer:
+    def wrong(logits: Tensor, x: Tensor) -> Tensor:
+        first = {"max": logits.clamp(min=0), "abs": logits.abs(), "min": logits.clamp(max=0), "none": 0 * logits}
+        small = torch.exp(-logits.abs())
+        last = {
+            "log1p": torch.log1p(small),
+            "twice": torch.log1p(1 + small),
+            "plus": torch.log1p(torch.exp(logits.abs())),
+        }
+        return first[largest] + sign * logits * x + last[inner]
+
+    return wrong
+
+
 def reduced_too_early(logits: Tensor, x: Tensor) -> Tensor:
     return bce_with_logits(logits, x).mean()
 
@@ -113,7 +133,7 @@ def bce_as_in_the_text(logits: Tensor, x: Tensor) -> Tensor:
 BCE = Exercise(
     "bce_with_logits",
     "One pixel, never infinite",
-    10,
+    12,
     1,
     (
         "Your step says log(1 + exp(ℓ)) − ℓx. Which ℓ make `torch.exp` overflow, and what does log(1 + exp(ℓ)) look like there?",
@@ -180,6 +200,43 @@ BCE = Exercise(
             "the absolute value forgotten",
             without_absolute_value,
             "With exp(−ℓ) in place of exp(−|ℓ|) this is right for ℓ ≥ 0 only; for negative logits it counts ℓ once too often, and overflows. The test that one makes first, with a positive logit, does not show it.",
+        ),
+        Mistake(
+            "two branches in torch.where",
+            two_branches,
+            "The where-trap. The values are right, and the gradient is NaN. `torch.where` computes *both* branches, for all logits, and picks afterwards. In the branch "
+            "that is not picked exp overflows, and on the way back the 0 of not being picked meets that branch's infinite slope: 0·∞ is NaN. It is tempting because the derivation "
+            "has two cases. Choose the *input* before exp: exp(−|ℓ|) never overflows, so one formula does for both.",
+        ),
+        Mistake(
+            "|ℓ| in place of max(ℓ, 0)",
+            stable("abs"),
+            "The first term is max(ℓ, 0), not |ℓ|: for a negative logit yours counts −ℓ, and a black pixel that is called black for sure costs a lot. The |ℓ| stands in the exponent only.",
+        ),
+        Mistake(
+            "min in place of max",
+            stable("min"),
+            "`clamp(max=0)` is the *minimum* of ℓ and 0. It is easily confused: `clamp(min=0)` sets the lower end, and so gives the maximum.",
+        ),
+        Mistake(
+            "the maximum forgotten",
+            stable("none"),
+            "−ℓx + log(1 + exp(−|ℓ|)) lacks the part that was taken out, max(ℓ, 0). A sure and wrong white then costs nothing.",
+        ),
+        Mistake(
+            "the sign of ℓx",
+            stable(sign=1.0),
+            "It is −ℓx: where the pixel is white, a larger logit must cost *less*. One minus comes from −log p, and it is easily used up by the other term.",
+        ),
+        Mistake(
+            "log1p of 1 + exp",
+            stable(inner="twice"),
+            "`torch.log1p(u)` is log(1 + u) already: yours is log(2 + exp(−|ℓ|)). Either `torch.log1p(e)` or `torch.log(1 + e)`.",
+        ),
+        Mistake(
+            "the minus in the exponent forgotten",
+            stable(inner="plus"),
+            "exp(|ℓ|) grows without end, which is what was to be avoided. It is exp(−|ℓ|): never above 1.",
         ),
         Mistake(
             "reduced too early",
@@ -258,6 +315,10 @@ def naive_frame(logits: Tensor, x: Tensor) -> Tensor:
     return frames_summed(log_of_sigmoid(logits, x))
 
 
+def two_branches_frame(logits: Tensor, x: Tensor) -> Tensor:
+    return frames_summed(two_branches(logits, x))
+
+
 def double_sigmoid_frame(logits: Tensor, x: Tensor) -> Tensor:
     return frames_summed(double_sigmoid(logits, x))
 
@@ -307,7 +368,7 @@ def frame_by_logsigmoid(logits: Tensor, x: Tensor) -> Tensor:
 BERNOULLI = Exercise(
     "bernoulli_nll",
     "What a frame costs",
-    5,
+    6,
     1,
     (
         "Each pixel's cost is your exercise 1. Pixels are independent given z, so their probabilities multiply: what happens to logs?",
@@ -372,6 +433,12 @@ BERNOULLI = Exercise(
             "and the gradient NaN. It is the formula as one reads it, and right for small logits.",
         ),
         Mistake(
+            "two branches in torch.where",
+            two_branches_frame,
+            "The where-trap again: the branch that is not picked overflows, and its slope times 0 is NaN. The loss looks healthy, and after one step every weight is NaN. "
+            "Use exp(−|ℓ|) in a single formula, your exercise 1.",
+        ),
+        Mistake(
             "double sigmoid",
             double_sigmoid_frame,
             "The logits go through a sigmoid twice, so every probability lies between 0.5 and 0.73. Decide once who squashes: here the loss does.",
@@ -433,7 +500,9 @@ def gaussian_cases(rng: Rng) -> Iterator[Case]:
     )
     x = np.round(rng.random((2, 5))).astype(np.float32)
     values = (1 - x, x, np.asarray(rng.uniform(-4, -3.5), np.float32))
-    yield Case(dict(zip(names, values, strict=True)), "sure and wrong: densities that round to 0", ("mean", "log_sigma"))
+    yield Case(
+        dict(zip(names, values, strict=True)), "sure and wrong: densities that round to 0", ("mean", "log_sigma")
+    )
 
 
 def gaussian(
@@ -456,6 +525,16 @@ def gaussian(
 
 def just_squared_error(mean: Tensor, x: Tensor, log_sigma: Tensor) -> Tensor:
     return (x - mean).square().flatten(1).sum(1) + 0 * log_sigma.sum()
+
+
+def log_of_a_density(mean: Tensor, x: Tensor, log_sigma: Tensor) -> Tensor:
+    sigma = torch.exp(log_sigma)
+    density = torch.exp(-0.5 * ((x - mean) / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))
+    return -torch.log(density).flatten(1).sum(1)
+
+
+def divided_by_the_log(mean: Tensor, x: Tensor, log_sigma: Tensor) -> Tensor:
+    return (0.5 * ((x - mean) / log_sigma) ** 2 + log_sigma + 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
 
 
 def once_per_frame(mean: Tensor, x: Tensor, log_sigma: Tensor) -> Tensor:
@@ -486,7 +565,7 @@ def gaussian_from_torch(mean: Tensor, x: Tensor, log_sigma: Tensor) -> Tensor:
 GAUSSIAN = Exercise(
     "gaussian_nll",
     "Squared error, with all that belongs to it",
-    5,
+    7,
     2,
     (
         "−log N(x; m, σ²) has three terms: the scaled squared error, log σ, and a constant. Which of them does each pixel pay?",
@@ -506,6 +585,36 @@ GAUSSIAN = Exercise(
             gaussian(constant=0.0),
             "Its gradient is zero, so training does not notice. But 0.92 nats a pixel are 941 a 32×32 frame: without them the number is no "
             "log-density, and not to be compared with anyone else's.",
+        ),
+        Mistake(
+            "log 2π without its ½",
+            gaussian(constant=math.log(2 * math.pi)),
+            "The density is divided by √(2π)·σ, so the constant is ½·log 2π. The ½ is the root's, and lost most easily when the terms are written one by one.",
+        ),
+        Mistake(
+            "log σ under the ½",
+            gaussian(log_scale=0.5),
+            "½·(error² + log σ + log 2π): in the formula with one ½ before all, the middle term is log σ*²*. With log σ itself there is no ½ before it.",
+        ),
+        Mistake(
+            "log σ² in place of log σ",
+            gaussian(log_scale=2.0),
+            "You add 2·log σ, which is log σ². That belongs into the formula with a ½ before everything; with the ½ before the squared error alone it is log σ, once.",
+        ),
+        Mistake(
+            "everything twice",
+            gaussian(half=1.0, log_scale=2.0, constant=math.log(2 * math.pi)),
+            "error² + log σ² + log 2π is −2·log p: the ½ before all of it is missing. The minimum over m and σ is the same, so a Gaussian alone does not notice; beside a KL it is a β of ½.",
+        ),
+        Mistake(
+            "the log of a density",
+            log_of_a_density,
+            "The density first, and then its log: right on paper. But exp(−½·error²) rounds to 0 where the error is some 14 widths or more, its log is −∞, and the slope NaN. Write the logarithm down and leave exp out.",
+        ),
+        Mistake(
+            "divided by log σ",
+            divided_by_the_log,
+            "`log_sigma` is the *logarithm* of the width: the width is `torch.exp(log_sigma)`.",
         ),
         Mistake(
             "log σ dropped",
@@ -607,6 +716,10 @@ def best(how: str) -> Answer:
             "spread": lambda: error.std().clamp(min=least**0.5).log(),
             "half": lambda: 0.5 * (0.5 * error.square().mean()).clamp(min=least).log(),
             "minus": lambda: -0.5 * square.log(),
+            "per pixel": lambda: 0.5 * error.square().log().clamp(min=2 * MIN_LOG_SIGMA),
+            "mean of logs": lambda: (0.5 * error.square().log()).clamp(min=MIN_LOG_SIGMA).mean(),
+            "ceiling": lambda: (0.5 * error.square().mean().log()).clamp(max=MIN_LOG_SIGMA),
+            "added": lambda: 0.5 * torch.log(error.square().mean() + least),
             "wrong floor": lambda: 0.5 * error.square().mean().clamp(min=least**0.5).log(),
         }
         return results[how]()
@@ -666,6 +779,26 @@ OPTIMAL = Exercise(
             "the sum for the mean",
             best("sum"),
             "σ² is the error of one pixel on average. The sum grows with the number of pixels, and σ with its root. Everywhere else in this lesson one sums; a *width* is an average.",
+        ),
+        Mistake(
+            "a σ for each pixel",
+            best("per pixel"),
+            "This is a width for every single pixel, from its own error alone: one number for the whole batch is asked for. Take the mean of the squares before the logarithm.",
+        ),
+        Mistake(
+            "the mean of the logarithms",
+            best("mean of logs"),
+            "First the mean of the squared errors, then the logarithm. The mean of the logs is another, lower number, and one pixel that is exact pulls it down without end.",
+        ),
+        Mistake(
+            "a ceiling for the floor",
+            best("ceiling"),
+            "`clamp(max=-6)` keeps log σ *below* −6. At least −6 is `clamp(min=-6)`.",
+        ),
+        Mistake(
+            "the floor added",
+            best("added"),
+            "You add exp(−12) to the mean squared error. It keeps the logarithm finite, and shifts every small σ a little: at an error of one grey level, by a fifth. A floor is a maximum: `clamp`.",
         ),
         Mistake(
             "a σ for each frame",
@@ -735,7 +868,9 @@ def laplace_cases(rng: Rng) -> Iterator[Case]:
     yield Case(dict(zip(names, values, strict=True)), "small errors and a small b", ("median", "log_scale"))
     x = np.round(rng.random((2, 5))).astype(np.float32)
     values = (1 - x, x, np.asarray(rng.uniform(-5.5, -5), np.float32))
-    yield Case(dict(zip(names, values, strict=True)), "sure and wrong: densities that round to 0", ("median", "log_scale"))
+    yield Case(
+        dict(zip(names, values, strict=True)), "sure and wrong: densities that round to 0", ("median", "log_scale")
+    )
 
 
 def laplace_nll(median: Tensor, x: Tensor, log_scale: Tensor) -> Tensor:
@@ -761,6 +896,22 @@ def laplace(
         return {"sum": whole.sum(1), "mean": whole.mean(1), "all": whole.sum(), "none": per_pixel}[reduce]
 
     return wrong
+
+
+def laplace_signed(median: Tensor, x: Tensor, log_scale: Tensor) -> Tensor:
+    return ((x - median) * torch.exp(-log_scale) + log_scale + math.log(2)).flatten(1).sum(1)
+
+
+def laplace_two_logs(median: Tensor, x: Tensor, log_scale: Tensor) -> Tensor:
+    return ((x - median).abs() * torch.exp(-log_scale) + 2 * log_scale).flatten(1).sum(1)
+
+
+def laplace_no_log(median: Tensor, x: Tensor, log_scale: Tensor) -> Tensor:
+    return ((x - median).abs() * torch.exp(-log_scale) + math.log(2)).flatten(1).sum(1)
+
+
+def laplace_error_alone(median: Tensor, x: Tensor, log_scale: Tensor) -> Tensor:
+    return (x - median).abs().flatten(1).sum(1) + 0 * log_scale.sum()
 
 
 def laplace_once_per_frame(median: Tensor, x: Tensor, log_scale: Tensor) -> Tensor:
@@ -791,6 +942,31 @@ LAPLACE = Exercise(
             "log 2 dropped",
             laplace(constant=0.0),
             "The density is divided by 2b, as it has two sides. Without log 2 it integrates to 2: 710 nats a frame of Dodge too cheap.",
+        ),
+        Mistake(
+            "2·log b for log 2b",
+            laplace_two_logs,
+            "log(2b) = log 2 + log b. You have 2·log b, which is log b².",
+        ),
+        Mistake(
+            "log b dropped",
+            laplace_no_log,
+            "Without log b nothing holds b down: the wider, the cheaper. It is 0 at b = 1, where everybody begins.",
+        ),
+        Mistake(
+            "both logs with a minus",
+            laplace(log_sign=-1.0, constant=-math.log(2)),
+            "−log(2b): the minus of −log p has been used on the exponent and forgotten here. Dividing by 2b makes the density lower, so the cost is *higher*: +log(2b).",
+        ),
+        Mistake(
+            "no absolute value",
+            laplace_signed,
+            "Without |…| a pixel that is too dark is paid for, one that is too bright earns: the loss has no bottom.",
+        ),
+        Mistake(
+            "an absolute error and nothing else",
+            laplace_error_alone,
+            "`l1_loss` summed is the Laplace of b = 1, without its log 2, whatever `log_scale` says.",
         ),
         Mistake(
             "the Gaussian's constant",
@@ -928,6 +1104,32 @@ def difference_with_a_floor(mean: Tensor, x: Tensor, log_scale: Tensor) -> Tenso
     return -torch.log((upper - lower).clamp(min=1e-12)).flatten(1).sum(1)
 
 
+def white_by_one_minus(mean: Tensor, x: Tensor, log_scale: Tensor) -> Tensor:
+    return logistic_with(lambda u: torch.log(1 - torch.sigmoid(u)))(mean, x, log_scale)
+
+
+def logistic_with(white: Callable[[Tensor], Tensor], narrow: Callable[[Tensor], Tensor] | None = None) -> Answer:
+    """The right answer, with another logarithm for white's bin or for the last factor."""
+
+    def wrong(mean: Tensor, x: Tensor, log_scale: Tensor) -> Tensor:
+        inverse = torch.exp(-log_scale)
+        upper, lower = (x - mean + 1 / 510) * inverse, (x - mean - 1 / 510) * inverse
+        last = narrow(inverse / 255) if narrow else torch.log(-torch.expm1(-inverse / 255))
+        inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + last
+        return -torch.where(x <= 0, F.logsigmoid(upper), torch.where(x >= 1, white(lower), inside)).flatten(1).sum(1)
+
+    return wrong
+
+
+def both_at_the_lower_edge(mean: Tensor, x: Tensor, log_scale: Tensor) -> Tensor:
+    inverse = torch.exp(-log_scale)
+    upper, lower = (x - mean + 1 / 510) * inverse, (x - mean - 1 / 510) * inverse
+    inside = F.logsigmoid(upper) + F.logsigmoid(lower) + torch.log(-torch.expm1(-inverse / 255))
+    return (
+        -torch.where(x <= 0, F.logsigmoid(upper), torch.where(x >= 1, F.logsigmoid(-lower), inside)).flatten(1).sum(1)
+    )
+
+
 def density_for_probability(mean: Tensor, x: Tensor, log_scale: Tensor) -> Tensor:
     z = (x - mean) * torch.exp(-log_scale)
     return (log_scale - F.logsigmoid(z) - F.logsigmoid(-z)).flatten(1).sum(1)
@@ -958,7 +1160,7 @@ def logistic_by_softplus(mean: Tensor, x: Tensor, log_scale: Tensor) -> Tensor:
 LOGISTIC = Exercise(
     "discretised_logistic_nll",
     "A probability for each of 256 greys",
-    15,
+    18,
     3,
     (
         "A pixel owns the bin from x − 1/510 to x + 1/510, half a grey level to either side. In scales from the mean its edges are "
@@ -974,6 +1176,26 @@ LOGISTIC = Exercise(
             difference_of_sigmoids,
             "Far from the mean both sigmoids round to the same number, the difference is 0 and its log −∞: the loss is infinite exactly "
             "where something is to be learned. Use the derivation: the log of the product, term by term.",
+        ),
+        Mistake(
+            "white by the log of 1 − s",
+            white_by_one_minus,
+            "1 − s(u) is right for white, and its log is not: far off, s(u) rounds to 1 and the log is −∞. It is the same number as s(−u), whose log `F.logsigmoid(-u)` gives without loss.",
+        ),
+        Mistake(
+            "white on the wrong side",
+            logistic_with(F.logsigmoid),
+            "White's bin is all that lies *above* its lower edge: s(−u). You have s(u), all that lies below it.",
+        ),
+        Mistake(
+            "s(u) in place of s(−u)",
+            both_at_the_lower_edge,
+            "In the product it is s(t)·s(−u): below the upper edge and *above* the lower one. The minus before u is easily lost.",
+        ),
+        Mistake(
+            "exp(t − u) in place of exp(u − t)",
+            logistic_with(lambda u: F.logsigmoid(-u), lambda d: torch.log(torch.expm1(d))),
+            "log(exp(t − u) − 1) is another number than log(1 − exp(u − t)): larger by t − u, and it overflows when the scale is small. The exponent is negative.",
         ),
         Mistake(
             "a floor inside the log",
@@ -1055,12 +1277,12 @@ def moving_cases(rng: Rng) -> Iterator[Case]:
 
     for batch, shape, share, kind, about in (
         (4, (1, 4, 5), 0.2, np.float32, "a few things move"),
-        (1, (1, 6, 6), 0.3, np.float64, "a batch of one"),
-        (int(rng.integers(3, 7)), (2, 4, 4), 0.4, np.float64, "two channels"),
+        (1, (1, 6, 6), 0.3, np.float32, "a batch of one"),
+        (int(rng.integers(3, 7)), (2, 4, 4), 0.4, np.float32, "two channels"),
     ):
         boost = float(np.round(rng.uniform(3, 12), 2))
         yield Case({**scene(batch, shape, share, kind), "boost": boost}, about)
-    inputs: dict[str, object] = {**scene(3, (1, 4, 4), 0.3, np.float64), "boost": 6.0}
+    inputs: dict[str, object] = {**scene(3, (1, 4, 4), 0.3, np.float32), "boost": 6.0}
     x = inputs["x"]
     assert isinstance(x, np.ndarray)
     x[0] = inputs["background"]
@@ -1088,10 +1310,32 @@ def weights_with(
             "batch": lambda: weights.mean(),
             "none": lambda: torch.ones_like(weights),
             "max": lambda: weights.amax(dim=axes, keepdim=True),
+            "channel": lambda: weights.mean(dim=(2, 3), keepdim=True),
+            "place": lambda: weights.mean(dim=0, keepdim=True),
         }[how]()
         return weights / scale
 
     return wrong
+
+
+def moved_to_a_mean_of_one(x: Tensor, background: Tensor, boost: float) -> Tensor:
+    weights = 1 + (boost - 1) * ((x - background).abs() > 0.1).to(x.dtype)
+    return weights - weights.mean(dim=(1, 2, 3), keepdim=True) + 1
+
+
+def squared_difference(x: Tensor, background: Tensor, boost: float) -> Tensor:
+    weights = 1 + (boost - 1) * ((x - background).square() > 0.1).to(x.dtype)
+    return weights / weights.mean(dim=(1, 2, 3), keepdim=True)
+
+
+def nothing_else(x: Tensor, background: Tensor, boost: float) -> Tensor:
+    weights = boost * ((x - background).abs() > 0.1).to(x.dtype)
+    return weights / weights.mean(dim=(1, 2, 3), keepdim=True)
+
+
+def weights_as_one_writes_them(x: Tensor, background: Tensor, boost: float) -> Tensor:
+    weights = torch.where((x - background).abs() > 0.1, boost, 1.0)
+    return weights / weights.mean(dim=(1, 2, 3), keepdim=True)
 
 
 def only_what_moves(x: Tensor, background: Tensor, boost: float) -> Tensor:
@@ -1173,12 +1417,37 @@ WEIGHTS = Exercise(
             "Only what moves is interesting, but with weight 0 the decoder may paint anything there, and in a frame where nothing moves the loss is gone. Weight 1 before normalising.",
         ),
         Mistake(
+            "the background weighs nothing, and NaN",
+            nothing_else,
+            "boost·moving is 0 for what does not move, so the decoder may paint anything there; and in a frame where nothing moves you divide 0 by 0. Weight 1 for the background, before normalising.",
+        ),
+        Mistake(
+            "one mean for each channel",
+            weights_with("channel"),
+            "You normalise each channel by itself. A frame's bill is a sum over all its channels, so the mean of 1 is over channels, rows and columns.",
+        ),
+        Mistake(
+            "one mean for each place",
+            weights_with("place"),
+            "Axis 0 is the batch: you divide by the mean of *other frames* at the same place. With a batch of one all weights are 1.",
+        ),
+        Mistake(
+            "shifted to a mean of 1",
+            moved_to_a_mean_of_one,
+            "You subtract the mean and add 1. The mean is 1 then, but what moves is no longer `boost` times as heavy, and some weights may be negative. Divide.",
+        ),
+        Mistake(
+            "the squared difference",
+            squared_difference,
+            "You compare the *square* of the difference with 0.1, that is, the difference with 0.32. Dim things are then not seen to move.",
+        ),
+        Mistake(
             "weighted by the difference itself",
             weight_by_the_difference,
             "The weight should be `boost` wherever the difference exceeds 0.1, not grow with it. A smooth weight looks more elegant, but a dim object is as important as a bright one.",
         ),
     ),
-    (weights_with_where, weights_from_shares),
+    (weights_with_where, weights_from_shares, weights_as_one_writes_them),
     reference=moving_weights,
     cases=moving_cases,
     expects="a weight for each pixel, in x's shape and dtype, with a mean of 1 in each frame",

@@ -118,7 +118,7 @@ def four_likelihoods() -> Explorer:
         for name in NAMES:
             costs, point = cost(name, grid, pixel, std), cost(name, np.array([m]), pixel, std)
             least = float(costs.min())
-            lines["cost", name].set_ydata(costs - least)
+            lines["cost", name].set_ydata(np.where(costs - least < 18, costs - least, np.nan))
             lines["slope", name].set_ydata(slope(name, grid, pixel, std))
             pull = slope(name, np.array([m]), pixel, std)
             dots["cost", name].set_data([m], point - least)
@@ -143,7 +143,7 @@ def width_bowl(frame: NDArray[np.uint8]) -> Explorer:
     picture = left.imshow(x, cmap="gray", vmin=0, vmax=1)
     left.set(xticks=[], yticks=[], title="the prediction")
     left.spines[:].set_visible(False)
-    sigmas = np.exp(np.linspace(math.log(0.01), math.log(2), 400))
+    sigmas = np.exp(np.linspace(math.log(0.006), math.log(2), 400))
     (curve,) = right.plot(sigmas, sigmas, color=ORANGE, lw=2)
     line = right.axvline(0.1, color=GREY, ls="--", lw=1.2)
     label = right.text(0.1, 4300, " RMSE", size=9, color="#444444")
@@ -177,7 +177,7 @@ def width_bowl(frame: NDArray[np.uint8]) -> Explorer:
         draw,
         alt="Left a blurred frame; right the negative log-likelihood over σ, steep below the RMSE and gentle above it.",
         width=slider("blur, in pixels", 0.4, 4.0, 1.2, 0.1),
-        log_sigma=slider("log σ", -4.2, 0.6, 0.0, 0.1),
+        log_sigma=slider("log σ", -5.0, 0.6, 0.0, 0.1),
     )
 
 
@@ -196,8 +196,8 @@ def two_futures() -> Explorer:
         xlim=(-0.3, 1.3), ylim=(-0.1, 3), xlabel="grey m that is painted", ylabel="expected nats above the minimum"
     )
     legend(figure, left)
-    right.set(xlim=(-0.1, 3.2), ylim=(-0.2, 4.1), title="what it paints")
-    right.axis("off")
+    right.set(xlim=(-0.1, 3.2), ylim=(-0.2, 4.1), xticks=[], yticks=[], title="what it paints")
+    right.spines[:].set_visible(False)  # not axis("off"): an axis that is never drawn has all drawn anew each time
 
     def draw(p: float, std: float) -> str:
         words = []
@@ -206,13 +206,18 @@ def two_futures() -> Explorer:
             costs = p * cost(name, m, 1.0, std) + (1 - p) * cost(name, m, 0.0, std)
             if name == "Bernoulli":
                 costs = np.where((grid > 0) & (grid < 1), costs, np.nan)
-            least = int(np.nanargmin(costs))
-            lines[name].set_ydata(costs - costs[least])
-            dots[name].set_data([grid[least]], [0])
-            painted = float(np.clip(grid[least], 0, 1))
-            patches[name].set_facecolor(str(painted))
-            labels[name].set_text(f"{name}: {painted:.2f}")
-            words.append(f"{name} paints {painted:.2f}")
+            least = np.nanmin(costs)
+            cheapest = np.clip(grid[costs < least + 1e-9], 0, 1)
+            low, high = float(cheapest[0]), float(cheapest[-1])
+            painted = (low + high) / 2
+            any_grey = high - low > 0.1  # a floor that is flat: the Laplace at p = ½
+            answer = f"any from {low:.0f} to {high:.0f}" if any_grey else f"{painted:.2f}"
+            above = costs - least
+            lines[name].set_ydata(np.where(above < 3.3, above, np.nan))  # dashes out of sight cost time
+            dots[name].set_data([painted], [0])
+            patches[name].set(facecolor=str(painted), hatch="//" if any_grey else None)
+            labels[name].set_text(f"{name}: {answer}")
+            words.append(f"{name} paints {'any grey' + answer[3:] if any_grey else answer}")
         return f"white with probability {p:.2f}: " + "; ".join(words)
 
     return Explorer(
@@ -248,11 +253,11 @@ class Paintings(Live):
         for axes in (self.kl, self.error):
             axes.spines[["top", "right"]].set_visible(False)
             axes.set_xlim(0, STEPS)
-        self.kl.set(ylim=(0, 35), xticklabels=[])
+        self.kl.set(ylim=(0, 35 if len(titles) < 4 else 55), xticklabels=[])
         self.kl.set_title("KL per frame, nats", size=9)
-        self.error.set(xlabel="step", ylim=(0, 30))
+        self.error.set(xlabel="step", ylim=(0, 40))
         self.error.set_title("squared error per frame", size=9)
-        (self.error if len(titles) < 4 else self.kl).legend(frameon=False, fontsize=7)
+        (self.error if len(titles) < 4 else self.kl).legend(frameon=False, fontsize=8)
         words = f"A row of held-out frames, and as painted by: {', '.join(titles)}; beside it KL and squared error per frame"
         super().__init__(figure, words)
 

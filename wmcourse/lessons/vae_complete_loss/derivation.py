@@ -36,7 +36,7 @@ STEPS = (
     Step(
         "code_variance",
         "How exact the code should be",
-        3,
+        4,
         2,
         (
             "Collect what has τ in D + β·R: ½·w²τ² and β·½·(τ² − log τ²). Call τ² = t and differentiate by t.",
@@ -81,7 +81,7 @@ STEPS = (
     Step(
         "rate",
         "What the best code costs",
-        3,
+        4,
         2,
         (
             "Put τ² = β/v and a² = (v − β)/v² into R = ½·(τ² + a²v − 1 − log τ²). The first three terms: do they cancel?",
@@ -121,7 +121,7 @@ STEPS = (
     Step(
         "exchange_rate",
         "The price of one more nat",
-        2,
+        3,
         2,
         (
             "From R = ½·log(v/β) follows β = v·exp(−2R). Put it into D = ½·log 2π + ½·β, then differentiate by R.",

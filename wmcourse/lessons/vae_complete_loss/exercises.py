@@ -75,6 +75,40 @@ def losses(
     return answer
 
 
+def logs_of_a_sigmoid(logits: Tensor, x: Tensor) -> Tensor:
+    s = torch.sigmoid(logits)
+    return -(x * torch.log(s) + (1 - x) * torch.log(1 - s)).flatten(1).sum(1).mean()
+
+
+def clipped_logs(logits: Tensor, x: Tensor) -> Tensor:
+    """torch's loss for probabilities: it clips each logarithm at −100."""
+    return F.binary_cross_entropy(torch.sigmoid(logits), x, reduction="sum") / len(x)
+
+
+def floor_on_top(logits: Tensor, x: Tensor, mu: Tensor, logvar: Tensor, beta: float, floor: float) -> VAELoss:
+    loss = vae_loss(logits, x, mu, logvar, beta)
+    extra: Any = free_bits(kl_per_dimension(mu, logvar), floor) if floor > 0 else 0.0
+    return VAELoss(loss.total + extra, loss.reconstruction, loss.kl)
+
+
+def floor_without_price(logits: Tensor, x: Tensor, mu: Tensor, logvar: Tensor, beta: float, floor: float) -> VAELoss:
+    loss = vae_loss(logits, x, mu, logvar, beta)
+    if floor > 0:
+        return VAELoss(loss.reconstruction + free_bits(kl_per_dimension(mu, logvar), floor), *loss[1:])
+    return loss
+
+
+def total_last(logits: Tensor, x: Tensor, mu: Tensor, logvar: Tensor, beta: float, floor: float) -> Any:
+    total, reconstruction, kl = vae_loss(logits, x, mu, logvar, beta, floor)
+    return reconstruction, kl, total
+
+
+def one_for_each_frame(logits: Tensor, x: Tensor, mu: Tensor, logvar: Tensor, beta: float, floor: float) -> VAELoss:
+    reconstruction, kl = bernoulli_nll(logits, x), kl_standard_normal(mu, logvar)
+    charged = free_bits(kl_per_dimension(mu, logvar), floor) if floor > 0 else kl
+    return VAELoss(reconstruction + beta * charged, reconstruction, kl)
+
+
 def parts_cut_off(logits: Tensor, x: Tensor, mu: Tensor, logvar: Tensor, beta: float, floor: float) -> VAELoss:
     loss = vae_loss(logits, x, mu, logvar, beta, floor)
     return VAELoss(loss.total, loss.reconstruction.detach(), loss.kl.detach())
@@ -117,7 +151,7 @@ def loss_from_parts(
 COMPLETE = Exercise(
     "vae_loss",
     "The whole loss",
-    8,
+    9,
     2,
     (
         "Two functions of lessons 03 and 04 give one number per frame. Three steps are left: a mean over the batch for each, the "
@@ -141,6 +175,21 @@ COMPLETE = Exercise(
             "a dear code is rewarded, and the loss has no minimum.",
         ),
         Mistake(
+            "the log-likelihood for its negative",
+            losses(reconstruction=lambda logits, x: -bernoulli_nll(logits, x).mean()),
+            "Your reconstruction is +log p(x|z), as the ELBO has it, and then the KL is added. `bernoulli_nll` has the minus already: "
+            "negated once more, the worst picture is the best.",
+        ),
+        Mistake(
+            "everything negated",
+            losses(
+                total=lambda rec, kl, beta: rec - beta * kl,
+                reconstruction=lambda logits, x: -bernoulli_nll(logits, x).mean(),
+            ),
+            "log p(x|z) − β·KL: that is the bound itself, as papers write it, and it is to be *maximised*. An optimiser minimises. Turn "
+            "both signs: reconstruction + β·KL, both positive.",
+        ),
+        Mistake(
             "β on the reconstruction",
             losses(total=lambda rec, kl, beta: beta * rec + kl),
             "β is the price of a nat of *code*: it stands before the KL. Before the reconstruction it acts as 1/β, so that β = 4 gives "
@@ -150,6 +199,12 @@ COMPLETE = Exercise(
             "β on both terms",
             losses(total=lambda rec, kl, beta: beta * (rec + kl)),
             "A factor on the whole loss moves no minimum: it is a learning rate. Brackets: reconstruction + β·KL.",
+        ),
+        Mistake(
+            "β shared between the terms",
+            losses(total=lambda rec, kl, beta: (1 - beta) * rec + beta * kl),
+            "(1 − β)·reconstruction + β·KL is a weighted mean, as one writes it for two losses with a weight from 0 to 1. β is a price: it may be "
+            "4, and then your reconstruction counts −3 times. The reconstruction's weight stays 1.",
         ),
         Mistake(
             "β left out",
@@ -181,9 +236,32 @@ COMPLETE = Exercise(
             losses(
                 reconstruction=lambda logits, x: bernoulli_nll(logits, x).sum(),
                 kl=lambda mu, logvar: kl_standard_normal(mu, logvar).sum(),
-                bits=lambda kl, floor: len(kl) * free_bits(kl, floor),
             ),
             "The loss is per *frame*: a mean over the batch. With a sum the step grows with the batch, and no two runs can be compared.",
+        ),
+        Mistake(
+            "only the reconstruction summed over the batch",
+            losses(reconstruction=lambda logits, x: bernoulli_nll(logits, x).sum()),
+            "The pixels' sum goes over all frames of the batch, the KL is a mean over them: β is divided by the batch's size, and changes when you "
+            'change that. `reduction="sum"` does it. Divide by `len(x)`.',
+        ),
+        Mistake(
+            "one number for each frame",
+            one_for_each_frame,
+            "Each frame keeps its own loss. `bernoulli_nll` and `kl_standard_normal` give one number per frame; here their *means* over the batch "
+            "are wanted, since `backward()` needs one number.",
+        ),
+        Mistake(
+            "the log of a sigmoid",
+            losses(reconstruction=logs_of_a_sigmoid),
+            "x·log(s) + (1 − x)·log(1 − s) with s = sigmoid(logits) is right on paper. For a sure logit s rounds to 0 or 1, its log is −∞, and "
+            "0·∞ is NaN: the training stops being one. Call `bernoulli_nll`, which stays with the logit (lesson 04).",
+        ),
+        Mistake(
+            "torch's loss for probabilities",
+            losses(reconstruction=clipped_logs),
+            "`F.binary_cross_entropy(torch.sigmoid(logits), x)` clips each log at −100, without a word: where the decoder is sure and wrong, "
+            "the loss is too low and its slope 0. All first tests pass. Call `bernoulli_nll`, which takes the logits themselves.",
         ),
         Mistake(
             "double sigmoid",
@@ -195,6 +273,25 @@ COMPLETE = Exercise(
             "squared error",
             losses(reconstruction=lambda logits, x: (torch.sigmoid(logits) - x).square().flatten(1).sum(1).mean()),
             "This is a Gaussian with a σ that you did not choose (lesson 04). Dodge's pixels are scored as coins, by `bernoulli_nll`.",
+        ),
+        Mistake(
+            "half a squared error",
+            losses(
+                reconstruction=lambda logits, x: 0.5 * (torch.sigmoid(logits) - x).square().flatten(1).sum(1).mean()
+            ),
+            "This is a Gaussian with σ = 1, which on Dodge calls nearly all pictures equally good: the code collapses (lesson 04). Here pixels are "
+            "scored as coins, by `bernoulli_nll`.",
+        ),
+        Mistake(
+            "μ and log σ² swapped",
+            losses(kl=lambda mu, logvar: kl_standard_normal(logvar, mu).mean()),
+            "`kl_standard_normal(mu, logvar)`: you hand them over the other way round. Both have the same shape, so nothing complains.",
+        ),
+        Mistake(
+            "the total last",
+            total_last,
+            "The numbers are right, their order is not: `VAELoss(total, reconstruction, kl)`. With names, "
+            "`VAELoss(total=…, reconstruction=…, kl=…)`, the order does not matter.",
         ),
         Mistake(
             "the price within the reported KL",
@@ -210,6 +307,16 @@ COMPLETE = Exercise(
             "the floor left out",
             losses(bits=lambda kl, floor: kl.sum(1).mean()),
             "The total does not depend on `floor`: no dimension gets its nats for free.",
+        ),
+        Mistake(
+            "free bits on top of the KL",
+            floor_on_top,
+            "You add the free bits to β·KL. They take the KL's *place* in the total: reconstruction + β·free_bits. Now every nat is charged twice.",
+        ),
+        Mistake(
+            "free bits without a price",
+            floor_without_price,
+            "With a floor your total is reconstruction + free_bits, and β is gone. What is above the floor costs β a nat, as without a floor.",
         ),
         Mistake(
             "one floor for the sum",
@@ -246,13 +353,15 @@ def schedule_cases(rng: Rng) -> Iterator[Case]:
     for total, cycles, ramp, beta, about in (
         (200, 1, 0.5, 4.0, "one rise"),
         (120, 4, 0.25, 1.0, "four short rises"),
+        (100, 3, 0.5, 3.0, "three rises in a hundred steps"),
         (90, 3, 1.0, 0.5, "three rises, no plateau"),
         (int(rng.integers(10, 20)) * 10, 2, 0.8, round(float(rng.uniform(2, 9)), 2), "two long rises"),
     ):
-        edges = [0, 1, total // cycles - 1, total // cycles, total - 1, total, total + 7, 3 * total]
+        length, extra = total // cycles, (total + cycles - 1) // cycles
+        edges = [0, 1, length // 4, length - 1, extra, total - 1, total, total + 7, 3 * total]
         step = np.concatenate([edges, rng.permutation(total)[:8]])
         yield Case({"step": step, "total": total, "beta": beta, "cycles": cycles, "ramp": ramp}, about)
-    yield Case({"step": np.array([3.0]), "total": 8, "beta": 2.0, "cycles": 1, "ramp": 0.5}, "one step, in float64")
+    yield Case({"step": np.array([3]), "total": 8, "beta": 2.0, "cycles": 1, "ramp": 0.5}, "a single step")
 
 
 def beta_schedule(step: Tensor, total: int, beta: float, cycles: int, ramp: float) -> Tensor:
@@ -269,13 +378,38 @@ def schedule(
     period: Callable[[int, int], float] = lambda total, cycles: total / cycles,
     early: int = 0,
     after: float = 1.0,
+    late: int = 0,
+    less: int = 0,
 ) -> Answer:
     def answer(step: Tensor, total: int, beta: float, cycles: int, ramp: float) -> Tensor:
         length = period(total, 1 if one_cycle else cycles)
-        risen = beta * shape(((step + early) % length) / length, ramp)
-        return torch.where(step < total, risen, after * beta) if ends else risen
+        risen = beta * shape(((step + early) % length) / (length - less), ramp)
+        return torch.where(step < total + late, risen, after * beta) if ends else risen
 
     return answer
+
+
+def ramp_of_the_whole(step: Tensor, total: int, beta: float, cycles: int, ramp: float) -> Tensor:
+    risen = beta * ((step % (total / cycles)) / (ramp * total)).clamp(max=1)
+    return torch.where(step < total, risen, beta)
+
+
+def ramp_a_step_short(step: Tensor, total: int, beta: float, cycles: int, ramp: float) -> Tensor:
+    length = total / cycles
+    return torch.where(step < total, beta * ((step % length) / (ramp * length - 1)).clamp(max=1), beta)
+
+
+def clamped_at_one(step: Tensor, total: int, beta: float, cycles: int, ramp: float) -> Tensor:
+    position = (step % (total / cycles)) / (total / cycles)
+    return torch.where(step < total, (beta * position / ramp).clamp(max=1), beta)
+
+
+def schedule_in_plain_python(step: Tensor, total: int, beta: float, cycles: int, ramp: float) -> Tensor:
+    values = []
+    for s in step:
+        position = (s.item() % (total / cycles)) / (total / cycles)
+        values.append(beta if s >= total or position >= ramp else beta * position / ramp)
+    return torch.tensor(values)
 
 
 def schedule_by_steps(step: Tensor, total: int, beta: float, cycles: int, ramp: float) -> Tensor:
@@ -283,7 +417,7 @@ def schedule_by_steps(step: Tensor, total: int, beta: float, cycles: int, ramp: 
     for s in step.tolist():
         into = s % (total / cycles)  # steps since the cycle began
         values.append(beta if s >= total else min(beta, beta * into / (ramp * total / cycles)))
-    return torch.tensor(values, dtype=step.dtype if step.is_floating_point() else torch.float32)
+    return torch.tensor(values)
 
 
 def schedule_by_masks(step: Tensor, total: int, beta: float, cycles: int, ramp: float) -> Tensor:
@@ -298,7 +432,7 @@ def schedule_by_masks(step: Tensor, total: int, beta: float, cycles: int, ramp: 
 SCHEDULE = Exercise(
     "beta_schedule",
     "A price that rises",
-    5,
+    6,
     1,
     (
         "First where in its cycle each step is, as a number from 0 to 1: the remainder by the length of a cycle, `step % period`, over that length.",
@@ -350,12 +484,56 @@ SCHEDULE = Exercise(
             schedule(early=1),
             "At step 0 β must be 0. Counting from 1 is tempting, as papers do; here the first step is number 0, as Python's loops count.",
         ),
+        Mistake(
+            "one step too long",
+            schedule(late=1),
+            "At step `total` itself the remainder is 0 once more, and so is your β, for one step: the first `total` steps are 0 … total − 1. "
+            "Write `step < total`, or `step >= total`.",
+        ),
+        Mistake(
+            "a cycle a step short",
+            schedule(less=1),
+            "You divide by the cycle's length less 1, as `linspace` does, so that the last step of a cycle is at 1. Here a cycle of n steps has "
+            "the positions 0, 1/n, …, (n − 1)/n: the next 0 is one step after.",
+        ),
+        Mistake(
+            "a ramp a step short",
+            ramp_a_step_short,
+            "The ramp is `ramp` times the cycle's length, and you divide by one less: β arrives a step early, at the last step of the ramp and "
+            "not at the first of the plateau.",
+        ),
+        Mistake(
+            "a cycle of whole steps",
+            schedule(period=lambda total, cycles: total // cycles),
+            "100 steps in 3 cycles are 33⅓ steps each. With `//` your cycles have 33, and a fourth one begins at step 99: β ends near 0. "
+            "Divide with `/`; `%` works on fractions, too.",
+        ),
+        Mistake(
+            "the ramp not stretched",
+            schedule(shape=lambda position, ramp: torch.where(position < ramp, position, 1.0)),
+            "At the end of the ramp your β has come to ramp·beta only, and jumps. Over the ramp it rises to the full `beta`: position / ramp.",
+        ),
+        Mistake(
+            "the ramp as a share of the whole",
+            ramp_of_the_whole,
+            "`ramp` is a share of a *cycle*; you take it of all `total` steps. With one cycle nobody notices.",
+        ),
+        Mistake(
+            "clamped at 1 after the price",
+            clamped_at_one,
+            "The clamp at 1 comes after the multiplication with `beta`: a price above 1 stops at 1 and then jumps. Clamp the share, then multiply.",
+        ),
+        Mistake(
+            "a rise like a cosine",
+            schedule(shape=lambda position, ramp: 0.5 - 0.5 * torch.cos(torch.pi * (position / ramp).clamp(max=1))),
+            "A smooth rise may well be as good. The exercise asks for an even one: half of the way is half of the price.",
+        ),
     ),
-    (schedule_by_steps, schedule_by_masks),
+    (schedule_by_steps, schedule_by_masks, schedule_in_plain_python),
     reference=beta_schedule,
     cases=schedule_cases,
     expects="a β for each step: 0 at the start of each cycle, `beta` after its ramp and from `total` on",
-    checked="Five fresh schedules: one to four cycles, with and without a plateau, at the first and last step of a cycle and after the end.",
+    checked="Six fresh schedules: one to four cycles, with and without a plateau, at the first and last step of a cycle and after the end.",
     equivalent={"gradient cut": "nobody differentiates by the number of a step"},
 )
 
@@ -431,6 +609,11 @@ def layers_with(
     return answer
 
 
+def layers_at_each_place(side: int, layers: list[tuple[str, int, int, int, int, int]]) -> tuple[Tensor, Tensor]:
+    sides, counts = layer_table(side, layers)
+    return sides, counts * sides**2
+
+
 def layers_from_torch(side: int, layers: list[tuple[str, int, int, int, int, int]]) -> tuple[Tensor, Tensor]:
     """Ask torch: build each layer on a device that has no memory, and look."""
     sides, counts = [], []
@@ -465,7 +648,7 @@ def layers_by_counting(side: int, layers: list[tuple[str, int, int, int, int, in
 LAYERS = Exercise(
     "layer_table",
     "How large, and how many",
-    8,
+    10,
     2,
     (
         "A convolution: at how many places does a kernel fit into side + 2·padding pixels, if it moves by `stride`? The first place is at the "
@@ -498,6 +681,49 @@ LAYERS = Exercise(
             "Padding is added at *both* ends of each side: 2·padding.",
         ),
         Mistake(
+            "the padding once, in the convolution",
+            layers_with(conv=lambda n, k, s, p: (n + p - k) // s + 1),
+            "Your transposed layers are right. In a convolution, too, the padding is added at *both* ends: + 2·padding.",
+        ),
+        Mistake(
+            "the padding once, in the transposed convolution",
+            layers_with(transposed=lambda n, k, s, p: (n - 1) * s - p + k),
+            "Your convolutions are right. In a transposed one, too, the padding is at *both* ends: it cuts off 2·padding.",
+        ),
+        Mistake(
+            "padding that makes a convolution smaller",
+            layers_with(conv=lambda n, k, s, p: (n - 2 * p - k) // s + 1),
+            "Padding puts zeros *around* the picture before the kernel runs over it: side + 2·padding.",
+        ),
+        Mistake(
+            "the kernel overlooked",
+            layers_with(conv=lambda n, k, s, p: n // s),
+            "side // stride holds only if padding and kernel fit, as 4 × 4 with padding 1 and stride 2 do. The paper's V model has no padding: "
+            "64 becomes 31, not 32.",
+        ),
+        Mistake(
+            "a stride too many in the transposed convolution",
+            layers_with(transposed=lambda n, k, s, p: n * s - 2 * p + k),
+            "n pixels write n kernels, which begin at 0, stride, …, (n − 1)·stride. The last one starts there, and adds its kernel: "
+            "(side − 1)·stride + kernel.",
+        ),
+        Mistake(
+            "the transposed convolution without its kernel",
+            layers_with(transposed=lambda n, k, s, p: (n - 1) * s - 2 * p),
+            "(side − 1)·stride is where the last kernel *begins*. It is `kernel` pixels long: add that.",
+        ),
+        Mistake(
+            "the signs of kernel and padding swapped",
+            layers_with(transposed=lambda n, k, s, p: (n - 1) * s + 2 * p - k),
+            "Solving (n + 2p − k)/s + 1 = m for n gives (m − 1)·s − 2p + k: what is moved to the other side changes its sign.",
+        ),
+        Mistake(
+            "a pixel too many in the transposed convolution",
+            layers_with(transposed=lambda n, k, s, p: (n - 1) * s - 2 * p + k + 1),
+            "One too many: the + 1 belongs to the convolution, which counts places. The transposed one counts pixels. (torch's `output_padding` adds "
+            "some; here there is none.)",
+        ),
+        Mistake(
             "padding that enlarges a transposed convolution",
             layers_with(transposed=lambda n, k, s, p: (n - 1) * s + 2 * p + k),
             "In a transposed convolution padding is what the forward one had added: it is cut off again, −2·padding. The name misleads.",
@@ -525,13 +751,29 @@ LAYERS = Exercise(
         ),
         Mistake(
             "a bias for each weight's channel pair",
-            layers_with(count=lambda i, o, k: o * i * (k**2 + 1)),
+            layers_with(count=lambda i, o, k: o * i * (k**2 + 1) if k > 1 else o * (i + 1)),
             "One bias for each output channel, not one for each kernel: inputs·kernel² + 1.",
+        ),
+        Mistake(
+            "one bias for the layer",
+            layers_with(count=lambda i, o, k: o * i * k**2 + 1),
+            "A bias for each output *channel*, so `outputs` of them, not one for the whole layer.",
+        ),
+        Mistake(
+            "the input channels left out",
+            layers_with(count=lambda i, o, k: o * (k**2 + 1) if k > 1 else o * (i + 1)),
+            "An output channel looks at *all* input channels, each with a kernel of its own: inputs·kernel² weights.",
         ),
         Mistake(
             "the kernel not squared",
             layers_with(count=lambda i, o, k: o * (i * k + 1)),
             "The kernel is a square of kernel × kernel weights.",
+        ),
+        Mistake(
+            "weights for each place",
+            layers_at_each_place,
+            "You have multiplied by the number of places. A convolution uses the *same* kernel at all of them: its parameters do not depend on the "
+            "picture's size. That is why it needs so few.",
         ),
         Mistake(
             "each layer from the first side",
@@ -626,19 +868,25 @@ def stepping(
     what: Callable[[VAELoss, Tensor], Tensor] = lambda loss, x: loss.total,
     charged: bool = True,
     sampled: bool = True,
+    squash: bool = False,
+    as_floor: bool = False,
+    which: Callable[[ConvVAE], torch.nn.Module] = lambda vae: vae,
+    change: Callable[[Tensor], Tensor] = lambda gradient: gradient,
 ) -> Answer:
     def answer(vae: ConvVAE, x: Tensor, beta: float, rate: float) -> VAELoss:
         def move() -> None:
             with torch.no_grad():
-                for parameter in vae.parameters():
+                for parameter in which(vae).parameters():
                     if parameter.grad is not None:
-                        parameter += direction * rate * parameter.grad  # type: ignore[misc]
+                        parameter += direction * rate * change(parameter.grad)  # type: ignore[misc]
 
         if late:
             move()
         mu, logvar = vae.encode(x)
         logits = vae.decode(reparameterize(mu, logvar) if sampled else mu)
-        loss = vae_loss(logits, x, mu, logvar, beta if charged else 1.0)
+        logits = torch.sigmoid(logits) if squash else logits
+        price, floor = (1.0, beta) if as_floor else (beta if charged else 1.0, 0.0)
+        loss = vae_loss(logits, x, mu, logvar, price, floor)
         if forget:
             vae.zero_grad()
         what(loss, x).backward()
@@ -647,6 +895,28 @@ def stepping(
         return loss
 
     return answer
+
+
+def with_adam(vae: ConvVAE, x: Tensor, beta: float, rate: float) -> VAELoss:
+    optimizer = torch.optim.Adam(vae.parameters(), rate)
+    loss = vae_loss(*vae_arguments(vae, x), beta)
+    optimizer.zero_grad()
+    loss.total.backward()
+    optimizer.step()
+    return loss
+
+
+def loss_after(vae: ConvVAE, x: Tensor, beta: float, rate: float) -> VAELoss:
+    sgd_step(vae, x, beta, rate)
+    return vae_loss(*vae_arguments(vae, x), beta)
+
+
+def plain_numbers(vae: ConvVAE, x: Tensor, beta: float, rate: float) -> Any:
+    return tuple(value.item() for value in sgd_step(vae, x, beta, rate))
+
+
+def only_the_total(vae: ConvVAE, x: Tensor, beta: float, rate: float) -> Tensor:
+    return sgd_step(vae, x, beta, rate).total
 
 
 def nothing_moves(vae: ConvVAE, x: Tensor, beta: float, rate: float) -> VAELoss:
@@ -670,6 +940,19 @@ def step_with_optimizer(vae: torch.nn.Module, x: Tensor, beta: float, rate: floa
     return loss
 
 
+def step_that_tidies_up(vae: ConvVAE, x: Tensor, beta: float, rate: float) -> VAELoss:
+    """Forgets after the step, as some do: the next one finds nothing either."""
+    for parameter in vae.parameters():
+        parameter.grad = None
+    loss = vae_loss(*vae_arguments(vae, x), beta)
+    loss.total.backward()
+    for parameter in vae.parameters():
+        assert parameter.grad is not None
+        parameter.data -= rate * parameter.grad
+        parameter.grad.zero_()
+    return VAELoss(*(value.detach() for value in loss))
+
+
 def step_with_autograd(vae: ConvVAE, x: Tensor, beta: float, rate: float) -> tuple[Tensor, Tensor, Tensor]:
     mu, logvar = vae.encode(x)
     logits = vae.decode(mu + torch.exp(0.5 * logvar) * torch.randn_like(mu))
@@ -683,7 +966,7 @@ def step_with_autograd(vae: ConvVAE, x: Tensor, beta: float, rate: float) -> tup
 STEP = Exercise(
     "sgd_step",
     "One step downhill",
-    5,
+    6,
     2,
     (
         "Five things in this order: a pass with sampled codes, the loss, *forget the old gradients*, the new gradients, the step.",
@@ -740,8 +1023,63 @@ STEP = Exercise(
             "You train on decode(μ). Then no noise ever reaches the decoder: σ drifts to 1 for free, the code has no limit to its exactness, and "
             "the loss bounds nothing. `vae(x)` samples; decoding μ is for looking at pictures (exercise 6).",
         ),
+        Mistake(
+            "double sigmoid",
+            stepping(squash=True),
+            "`vae(x)` gives logits and `vae_loss` takes logits. With a sigmoid between them no pixel can be darker than ½, and the loss falls all the "
+            "same.",
+        ),
+        Mistake(
+            "β in the place of the floor",
+            stepping(as_floor=True),
+            "Your β arrives as `floor`: the loss is `vae_loss(logits, x, mu, logvar, beta)`, with β fifth and the floor sixth.",
+        ),
+        Mistake(
+            "only the decoder moves",
+            stepping(which=lambda vae: vae.decoder),
+            "You change the decoder's parameters only. The encoder is trained by the same loss, through the sampled z (lesson 02): "
+            "`vae.parameters()` has both.",
+        ),
+        Mistake(
+            "only the encoder moves",
+            stepping(which=lambda vae: vae.encoder),
+            "You change the encoder's parameters only. `vae.parameters()` has both halves.",
+        ),
+        Mistake(
+            "the gradient made to length 1",
+            stepping(change=lambda gradient: gradient / gradient.norm()),
+            "You divide each gradient by its length: all layers then move equally far, however small their slope, and near the minimum the steps do not "
+            "become smaller. Plain descent is rate·gradient.",
+        ),
+        Mistake(
+            "only the sign of the gradient",
+            stepping(change=torch.sign),
+            "Every number moves by `rate`, whatever its slope. Plain descent is rate·gradient.",
+        ),
+        Mistake(
+            "Adam in place of plain descent",
+            with_adam,
+            "A new Adam at each call remembers nothing, and its first step moves every parameter by about `rate`, whatever its slope. An optimiser with a "
+            "memory is made once, outside of the loop. Here plain descent is asked for.",
+        ),
+        Mistake(
+            "the loss after the step",
+            loss_after,
+            "The step is right. But you have computed the loss once more, after it: another pass through the network, and another sample of z. Return the "
+            "loss whose gradient you followed.",
+        ),
+        Mistake(
+            "plain numbers returned",
+            plain_numbers,
+            "The step is right. But `.item()` makes plain numbers; the loss is asked for as `vae_loss` returned it, tensors with names.",
+        ),
+        Mistake(
+            "only the total returned",
+            only_the_total,
+            "The step is right. Return the whole VAELoss: whoever watches only the total does not see a collapse.",
+        ),
     ),
-    (step_with_optimizer, step_with_autograd),
+    (step_with_optimizer, step_with_autograd, step_that_tidies_up),
     reference=sgd_step,
     shown=step_with_optimizer,
     cases=step_cases,
@@ -761,9 +1099,9 @@ STEP = Exercise(
 def unit_cases(rng: Rng) -> Iterator[Case]:
     for frames, latent, kind, about in (
         (8, 4, np.float32, "a few frames"),
-        (2, 6, np.float64, "two frames"),
-        (int(rng.integers(40, 80)), 1, np.float64, "one dimension"),
-        (int(rng.integers(40, 80)), int(rng.integers(8, 14)), np.float64, "more frames"),
+        (2, 6, np.float32, "two frames"),
+        (int(rng.integers(40, 80)), 1, np.float32, "one dimension"),
+        (int(rng.integers(40, 80)), int(rng.integers(8, 14)), np.float32, "more frames"),
     ):
         size = np.where(np.arange(latent) % 2 == 0, 1.0, 0.02)  # every other dimension says nothing
         mu = size * rng.normal(0, 1, (frames, latent)) + rng.normal(0, 0.5, latent)
@@ -795,6 +1133,21 @@ def units(
     return answer
 
 
+def counted_units(mu: Tensor, logvar: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:
+    kl, spread, active = active_units(mu, logvar, least)
+    return kl, spread, active.sum()
+
+
+def swapped_units(mu: Tensor, logvar: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:
+    kl, spread, active = active_units(mu, logvar, least)
+    return spread, kl, active
+
+
+def units_as_one_writes_it(mu: Tensor, logvar: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:
+    spread = mu.var(0)
+    return kl_per_dimension(mu, logvar).mean(0), spread, (spread > least).float()
+
+
 def across(mu: Tensor, logvar: Tensor) -> Tensor:
     """``mu.var(1)``, without a warning where there is one dimension only."""
     return (mu - mu.mean(1, keepdim=True)).square().sum(1) / (mu.shape[1] - 1)
@@ -822,7 +1175,7 @@ def units_one_by_one(mu: Tensor, logvar: Tensor, least: float) -> tuple[Tensor, 
 UNITS = Exercise(
     "active_units",
     "Who is still alive",
-    4,
+    5,
     1,
     (
         "Both numbers are about one dimension over all frames: the batch axis is 0. The KL is a mean over it, the spread a variance over it.",
@@ -856,6 +1209,32 @@ UNITS = Exercise(
             "Var(μ) + E[σ²] is the variance of z itself. A dead dimension has σ² = 1 and would be the liveliest of all: noise is not news.",
         ),
         Mistake(
+            "the mean square of μ",
+            units(spread=lambda mu, logvar: mu.square().mean(0)),
+            "The mean of μ² is no variance as long as μ's mean is not 0: a dimension that says 1.3 for every frame would look lively. Subtract the mean first, or "
+            "call `mu.var(dim=0)`.",
+        ),
+        Mistake(
+            "the KL without its ½",
+            units(kl=lambda mu, logvar: 2 * kl_per_dimension(mu, logvar).mean(0)),
+            "The KL of a dimension has a ½ before everything (lesson 03): yours are twice as dear.",
+        ),
+        Mistake(
+            "log σ² read as log σ",
+            units(kl=lambda mu, logvar: kl_per_dimension(mu, 2 * logvar).mean(0)),
+            "You treat `logvar` as log σ: exp(2·logvar). It is log σ², so σ² is `logvar.exp()`.",
+        ),
+        Mistake(
+            "a count for the verdicts",
+            counted_units,
+            "You have added the verdicts up. Which of the dimensions are alive is lost with that: one 1.0 or 0.0 for each.",
+        ),
+        Mistake(
+            "spread and KL swapped",
+            swapped_units,
+            "The numbers are right, their order is not: first the KL, then the spread, then the verdict.",
+        ),
+        Mistake(
             "the encoder's own variance",
             units(spread=lambda mu, logvar: logvar.exp().mean(0)),
             "σ² says how unsure the encoder is about one frame. The statistic asks how much μ differs *between* frames.",
@@ -882,7 +1261,7 @@ UNITS = Exercise(
             "Where σ² belongs you have log σ² itself: it is `logvar.exp()`.",
         ),
     ),
-    (units_by_moments, units_one_by_one),
+    (units_by_moments, units_one_by_one, units_as_one_writes_it),
     reference=active_units,
     cases=unit_cases,
     expects="three tensors of shape (Z,): the mean KL of each dimension in nats, the variance of its μ over the frames, and 1.0 or 0.0",
@@ -1003,6 +1382,26 @@ PICTURES = Exercise(
             "the root forgotten",
             looking(error=lambda d: (255 * d).square().mean(dim=(1, 2, 3))),
             "The pictures are right. Grey levels *squared* is no unit that an eye knows: take the root.",
+        ),
+        Mistake(
+            "255 outside of the square",
+            looking(error=lambda d: 255 * d.square().mean(dim=(1, 2, 3))),
+            "The pictures are right. You have 255 times the mean *square*: take the root, then multiply by 255.",
+        ),
+        Mistake(
+            "the root of a sum",
+            looking(error=lambda d: 255 * d.square().sum(dim=(1, 2, 3)).sqrt()),
+            "The pictures are right. The root of the *sum* grows with the picture; a typical pixel's error is the root of the mean.",
+        ),
+        Mistake(
+            "256 grey levels",
+            looking(error=lambda d: 256 * d.square().mean(dim=(1, 2, 3)).sqrt()),
+            "There are 256 greys, and 255 steps between them: white is 255.",
+        ),
+        Mistake(
+            "log σ² decoded",
+            looking(code=lambda mu, logvar: logvar),
+            "You decode `logvar`, which says how unsure the code is, not what it is. The code's centre is `mu`.",
         ),
         Mistake(
             "one error for all frames",

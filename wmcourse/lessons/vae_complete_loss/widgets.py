@@ -22,6 +22,7 @@ from wmcourse.lessons.vae_complete_loss.experiment import (
     HeldOut,
     History,
     Model,
+    Point,
     centre,
     eight,
     exact_cost,
@@ -246,7 +247,7 @@ def tangents(models: list[Model], rates: NDArray[np.float64]) -> NDArray[np.floa
     return np.max([m.point.distortion - m.beta * (rates - m.point.rate) for m in models], axis=0)
 
 
-def rate_distortion(models: list[Model], test: HeldOut) -> Image:
+def rate_distortion(models: list[Model], test: HeldOut, yours: Point) -> Image:
     """The signature: the curve over β, with each model's tangent, and the same frame as each of them draws it."""
     figure = Figure(figsize=(9.0, 6.2), layout="constrained", facecolor="white")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1, 3.6))
@@ -272,6 +273,14 @@ def rate_distortion(models: list[Model], test: HeldOut) -> Image:
             f"β = {named(m.beta)}", (m.point.rate, m.point.distortion), (9, 7), textcoords="offset points", size=10
         )
     best = next(m for m in order if m.beta == 1)
+    main.annotate(
+        "your VAE,\nbefore it went on",
+        (yours.rate, yours.distortion),
+        (yours.rate + 1.2, yours.distortion + 34),
+        size=10,
+        arrowprops={"arrowstyle": "-", "color": "#444444"},
+    )
+    main.plot([yours.rate], [yours.distortion], "D", mfc="none", mec="black", ms=14, zorder=4)
     x = np.array([0.0, 33.0])
     main.plot(x, -best.point.elbo - x, color=ORANGE, ls=":", lw=1.5)
     main.text(0.3, -best.point.elbo + 2, f"D + R = {-best.point.elbo:.1f}", size=9, color="#8a6000", rotation=-4)
@@ -378,6 +387,45 @@ def code_picture(known: Knowledge) -> Image:
         "Bars: how much of each dimension the agent's column and a hazard's column explain, and how far each dimension moves them; "
         "beside it the codes of 1,024 frames in two dimensions, coloured by the agent's column",
     )
+
+
+def levers(known: Knowledge) -> Image:
+    """The other signature: one dimension that moves the agent, and one that moves a hazard, each from −3 to 3."""
+    film = torch.linspace(-3, 3, 7)
+    things = (("agent", GROUND, 29.5), ("hazard", ABOVE, 12.5))
+    strips, paths = {}, {}
+    for thing, rows, _ in things:
+        z = known.mu[known.chosen].repeat_interleave(len(film), 0)
+        z[:, known.lever(thing)] = film.repeat(len(known.chosen))
+        with torch.no_grad():
+            drawn = torch.sigmoid(known.vae.decode(z))[:, 0]
+        strips[thing] = drawn.reshape(-1, len(film), 32, 32)
+        paths[thing] = centre(drawn, rows, 1).reshape(-1, len(film))
+    spans = [np.where(np.isnan(path[:, 1:-1]).any(1), 0, np.ptp(path[:, 1:-1], 1)) for path in paths.values()]
+    best = int(np.argmax(np.minimum(spans[0], 2 * spans[1])))  # the frame in which both can be seen
+    figure = Figure(figsize=(9.0, 3.2), layout="constrained", facecolor="white")
+    for axes, (thing, _, at) in zip(figure.subplots(2, 1), things, strict=True):
+        picture(axes, row(strips[thing][best]))
+        axes.set(
+            xticks=[33 * i + 16 for i in range(len(film))],
+            xticklabels=[f"{value:+.0f}".replace("-", "−") if value else "0" for value in film.tolist()],
+            yticks=[16],
+            yticklabels=[f"dimension {known.lever(thing) + 1}\nmoves the {thing}"],
+        )
+        axes.tick_params(length=0)
+        where = paths[thing][best] - 0.5 + 33 * np.arange(len(film))
+        axes.plot(
+            where,
+            np.full(len(film), at + (0 if thing == "hazard" else -3.2)),
+            "^" if thing == "hazard" else "v",
+            color=ORANGE,
+            ms=7,
+        )
+    words = "; ".join(
+        f"dimension {known.lever(thing) + 1} takes the {thing} from column {paths[thing][best][0]:.0f} to {paths[thing][best][-1]:.0f}"
+        for thing, _, _ in things
+    )
+    return still(figure, f"Two film strips of one frame's code with one dimension turned from −3 to 3: {words}")
 
 
 def traversal(known: Knowledge) -> Explorer:
