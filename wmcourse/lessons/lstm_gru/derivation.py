@@ -204,9 +204,7 @@ STEPS = (
 FORMULAS = {
     "a vanilla RNN, one step": sp.Eq(sp.Symbol(r"\partial h'/\partial h"), RNN_SLOPE, evaluate=False),
     "an LSTM’s cell, along the cell": sp.Eq(sp.Symbol(r"\partial c'/\partial c\,|_{\text{gates}}"), f, evaluate=False),
-    "and by its forget gate, beside it": sp.Eq(
-        sp.Symbol(r"\mathrm{d}c'/\mathrm{d}c - f"), SIDE_PATH, evaluate=False
-    ),
+    "and by its forget gate, beside it": sp.Eq(sp.Symbol(r"\mathrm{d}c'/\mathrm{d}c - f"), SIDE_PATH, evaluate=False),
     "half is left after n steps": sp.Eq(b, HALF_LIFE, evaluate=False),
     "a GRU, along h (torch)": sp.Eq(sp.Symbol(r"\partial h'/\partial h\,|_{\text{gates}}"), z, evaluate=False),
     "the other GRU’s gate": sp.Eq(sp.Symbol(r"\tilde z"), 1 / (1 + sp.exp(a)), evaluate=False),
