@@ -595,8 +595,7 @@ solved = {
     for name in ADDERS
     for length in lengths
 }
-assert all(run.error[-1] > 0.8 * GUESSING for run in runs if run.name == "RNN"
-assert run.length > 10)
+assert all(run.error[-1] > 0.8 * GUESSING for run in runs if run.name == "RNN" and run.length > 10)
 assert solved["LSTM, long half-lives", 60] >= 2
 assert solved["GRU", 60] >= 2
 assert solved["LSTM, bias 1", 60] < solved["LSTM, long half-lives", 60]
@@ -688,8 +687,7 @@ for fact, row in probed.items():
 curve = dict(memory_curve(memory, memories, (1, 2, 3, 4, 6, 8, 12)))
 drift, velocity, hidden = probed.values()
 assert drift["z"].high < drift["h"].low
-assert drift["z
-assert the z before"].high < drift["h"].low
+assert drift["z and the z before"].high < drift["h"].low
 assert velocity["z"].high < velocity["h"].low
 assert hidden["z"].high < hidden["h"].low
 probe_picture(probed, curve, drift["z"])
