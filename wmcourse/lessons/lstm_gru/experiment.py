@@ -151,8 +151,6 @@ def learn_adding(
                     error = (head(network(test)[0][:, -1])[:, 0] - answer).square().mean().item()
                 run.steps.append(step)
                 run.error.append(error)
-                if show is not None:
-                    show(run)
                 if run.solved or step == steps:
                     break
             x, y = adding(length, batch, generator)
@@ -164,6 +162,8 @@ def learn_adding(
                 parameter.grad = gradient
             optimizer.step()
     run.network, run.head = network, head
+    if show is not None:
+        show(run)
     return run
 
 

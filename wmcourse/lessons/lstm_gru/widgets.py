@@ -228,7 +228,9 @@ class AddingPlot(Live):
         axes[0].text(400, GUESSING * 1.1, "always 1", ha="right", size=8)
         axes[-1].legend(frameon=False, fontsize=8, loc="upper right")
         self.lines: dict[int, Any] = {}
-        super().__init__(figure, alt="Error on the adding problem during training, for four networks and three lengths")
+        super().__init__(
+            figure, alt="Error on the adding problem during training, for four networks and three lengths", seconds=2.0
+        )
 
     def show(self, run: Run) -> None:
         if id(run) not in self.lines:
@@ -246,7 +248,7 @@ class MemoryPlot(Live):
         axes.axhline(copying, color=GREY, ls=":", lw=1.2)
         axes.text(695, copying * 1.08, "“the next code is this code”", ha="right", size=9)
         axes.set(xlabel="step", ylabel="squared error", xlim=(0, 700), ylim=(0.4, 20))
-        super().__init__(figure, alt="The error of the predicted next code falls during training")
+        super().__init__(figure, alt="The error of the predicted next code falls during training", seconds=1.0)
 
     def show(self, course: Course) -> None:
         self.line.set_data(course.steps, course.error)
