@@ -308,7 +308,7 @@ gate_unit()
 display(distances(), lesson.questions["survive"].reveal())
 
 # %% [markdown]
-# Two things to take along. With the usual bias a *new* LSTM is hardly better than the RNN: it is the bias that makes the difference, not the name. And at long half-lives the LSTM's
+# Two things to take along. With the usual bias a *new* LSTM is some powers of ten better than the RNN, and hopeless all the same: what makes the difference is the bias, not the name. And at long half-lives the LSTM's
 # curve lies *above* the dotted line $f^d$, and may exceed 1: those are the side paths, through full cells. A cell path near 1 is no cure for explosion; clipping is.
 
 # %% [markdown]
@@ -443,7 +443,7 @@ ex.forget_bias.check(forget_bias)
 def clip_by_norm(gradients: list[torch.Tensor], most: float) -> tuple[torch.Tensor, ...]:
     """The same gradients, scaled together so that their common norm is at most ``most``."""
     ### BEGIN SOLUTION
-    norm = torch.sqrt(sum(g.square().sum() for g in gradients))
+    norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
     if norm <= most:
         return tuple(gradients)
     return tuple(g * (most / norm) for g in gradients)
@@ -568,7 +568,7 @@ assert sizes[1:] == [sum(p.numel() for p in kind(35, 256).parameters()) for kind
 # %% [markdown]
 # **The adding problem** (Hochreiter & Schmidhuber 1997). Numbers in [0, 1) come one by one; two are marked, one in each half; at the end the answer is their sum. Always saying 1 has the mean squared error
 # 2·(1/12) = 1/6. To do better something must be carried over half the sequence. Four networks of 32 units, each with three seeds, 400 steps of Adam at most, all clipped by *your* function. Each cell has the learning rate that served it
-# best of four that we tried. The two LSTMs differ in one thing: the one has the usual forget bias of 1; the other has half-lives spread from 1 step to the whole length, by *your* `forget_bias`,
+# best of those that we tried (0.003 to 0.03). The two LSTMs differ in one thing: the one has the usual forget bias of 1; the other has half-lives spread from 1 step to the whole length, by *your* `forget_bias`,
 # and for the input gates the negative of the same bias: who remembers long lets little in (Tallec & Ollivier 2018). Since your steps are torch's, torch's faster kernels run here.
 
 # %% tags=["nbval-ignore-output"]
@@ -601,9 +601,10 @@ assert solved["GRU", 60] >= 2
 adding_picture(runs)
 
 # %% [markdown]
-# The vanilla RNN begins to learn at 10 steps, and from 30 on it says 1 for ever: so near to no gradient that no learning rate helps. But look at the LSTMs. With the bias of 1 the LSTM that "solves vanishing gradients" has trouble, too, and more
+# The vanilla RNN begins to learn at 10 steps, and from 30 on it says 1 for ever, at every learning rate that we tried. But look at the LSTMs. With the bias of 1 the LSTM that "solves vanishing gradients" has trouble, too, and more
 # the longer the sequence; f = 0.73 is no f near 1. The same cell, with other *biases*, solves it in most seeds. (With four times the steps or another seed the picture moves. Anyone who shows you one seed has chosen it.) And the GRU does well without
-# any preparation, though its z begins at ½: a curve of gradients at the start is not the whole story, since the *late* marks are learned first, and the gates open on the way. We know no shorter explanation that we could prove.
+# any preparation, though its z begins at ½, and a new GRU's gradient dies as fast as an RNN's (next figure). So a curve of gradients at the start is not the whole story. A likely reason: marks near the end are learned first, and while they are, the
+# gates move. But that is a guess; you could test it.
 #
 # **The picture to remember.** Left, how far gradients reach in new networks, by *your* steps. Right, inside an LSTM that has solved it: what do its gates do at the two marks, and what between them?
 
@@ -664,7 +665,8 @@ print(
 assert np.nanmean(both[0][old == 0]) < 0.5 * np.nanmean(both[1][old == 0])
 
 # %% [markdown]
-# A leak does its harm in an episode's first frames, and is then forgotten. Averaged over all frames it looks like a slightly worse network, which is why it can live in a code base for years.
+# A leak does its harm in an episode's first frames, and is then forgotten. Averaged over all frames the network merely looks
+# worse than it is, and there is nothing to compare it with: so this mistake lives long. (The second frame is hard without any leak: after it the first hazard comes into sight, at a column that nobody can know.)
 #
 # **What does h know?** Nobody told the memory of velocities. Ask with *linear probes*: ridge regression, fitted on the training's episodes, scored on held-out ones by R², the share of the variance that it explains; the intervals are 95 %, by drawing episodes
 # anew. Three facts that one frame lacks: the sideways drift of a hazard below the band, the agent's velocity (all probes also get the last action here, which moves it), and the column of a hazard that is wholly hidden. And two controls, without
@@ -731,7 +733,7 @@ lesson.card()
 # **Where this lives.** `wmcourse/lstm_gru.py`; `lstm_step` is now a part of your world model. Its `LSTM` has one bias, f's at 1, as the papers have. The memory you have trained guesses one next code. But under the band a hazard forks, and there are *two* next codes:
 # lesson 07.
 #
-# **Try next.** One hyper-parameter: the size of the memory. With 32 units instead of 96 in `Memory(16, 32)`, who knows more of a hazard's drift, the trained or the untrained? One extension: a nonlinear probe. Fit a small network from two codes to the drift; how much of h's lead is left?
+# **Try next.** One hyper-parameter: the size of the memory. Train it with `hidden=32` in place of 96. Who knows more of a hazard's drift then, the trained or the untrained? One extension: a nonlinear probe. Fit a small network from two codes to the drift; how much of h's lead is left?
 #
 # **You can now read** Hochreiter & Schmidhuber (1997), *Long Short-Term Memory*, Neural Computation 9(8), whose experiment 4 you have repeated; Gers et al. (2000), *Learning to Forget*; Cho et al. (2014),
 # [*Learning Phrase Representations*](https://arxiv.org/abs/1406.1078), §2.3, where the GRU appears, with z near 1 for keeping; Chung et al. (2014), [*Empirical Evaluation of Gated RNNs*](https://arxiv.org/abs/1412.3555), with the other convention; Pascanu et al. (2013),

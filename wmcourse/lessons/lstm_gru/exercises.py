@@ -621,14 +621,18 @@ def clip_cases(rng: Rng) -> Iterator[Case]:
 
 
 def clip_by_norm(gradients: list[Tensor], most: float) -> tuple[Tensor, ...]:
-    norm = torch.sqrt(sum(g.square().sum() for g in gradients))
+    norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
     if norm <= most:
         return tuple(gradients)
     return tuple(g * (most / norm) for g in gradients)
 
 
+def joint_norm(gradients: list[Tensor]) -> Tensor:
+    return torch.cat([g.flatten() for g in gradients]).norm()
+
+
 def clip(
-    length: Callable[[list[Tensor]], Tensor] = lambda gs: torch.cat([g.flatten() for g in gs]).norm(),
+    length: Callable[[list[Tensor]], Tensor] = joint_norm,
     always: bool = False,
     scale: Callable[[Tensor, float], Any] = lambda norm, most: most / norm,
 ) -> Answer:
@@ -846,7 +850,7 @@ def unroll_in_pieces(step: Step, x: Tensor, h: Tensor, first: Tensor, every: int
 
 def unroll_with_keep(step: Step, x: Tensor, h: Tensor, first: Tensor, every: int) -> Tensor:
     keep = 1 - first.to(x.dtype)
-    states, h = [], h.detach()
+    states, h = list[Tensor](), h.detach()
     for t in range(x.size(1)):
         before = states[-1] if states else h
         if t > 0 and t % every == 0:

@@ -112,7 +112,7 @@ class Run:
         return self.error[-1] < 0.01
 
 
-# name -> (cell, learning rate: of 0.003, 0.005, 0.01 and 0.02 the one that served it best, half-lives for its gates)
+# name -> (cell, learning rate: the one that served it best of those tried, half-lives for its gates)
 ADDERS = {
     "RNN": ("RNN", 1e-2, "none"),
     "LSTM, bias 1": ("LSTM", 2e-2, "one"),
@@ -167,7 +167,7 @@ def learn_adding(
     return run
 
 
-def prepare(network: nn.LSTM, half_life: Tensor | None, forget_bias: Function) -> None:
+def prepare(network: Any, half_life: Tensor | None, forget_bias: Function) -> None:
     """Biases 0 and, for the forget gates, 1; or those of the half-lives given, and for the input gates their negatives:
     a unit that remembers long lets little in (Tallec & Ollivier 2018).
     """
@@ -249,6 +249,7 @@ def train_memory(
     batch: int = 32,
     rate: float = 6e-3,
     seed: int = 0,
+    hidden: int = HIDDEN,
     show: Callable[[Course], None] | None = None,
 ) -> tuple[Memory, Course]:
     """Learn to predict the next code: squared error, summed over Z, averaged over the steps that happened.
@@ -259,7 +260,7 @@ def train_memory(
     with one_thread(), parts.use():
         padded, mask = pad(torch.cat([seen.mu, seen.logvar, seen.action], dim=1), pieces(seen))
         torch.manual_seed(seed)
-        memory = Memory(latent)
+        memory = Memory(latent, hidden)
         parameters = list(memory.parameters())
         optimizer = torch.optim.Adam(parameters, rate)
         falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 2 * (1 - step / steps)))

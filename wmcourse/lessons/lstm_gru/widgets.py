@@ -52,10 +52,8 @@ def opening() -> Image:
     """A hazard on its way through the band, frame by frame: what one frame does not show."""
     world = DodgeVectorEnv(1)
     frames, _ = world.reset(seed=4)
-    rows, pictures = (
-        {8.5: "two steps before", 11.5: "going in", 14.5: "gone", 17.5: "back: which way?", 20.5: "and now?"},
-        {},
-    )
+    rows = {8.5: "in sight", 11.5: "going in", 14.5: "gone", 17.5: "back: which way?", 20.5: "and now?"}
+    pictures = dict[float, Any]()
     while len(pictures) < len(rows):
         hazards = world.state.hazard_y[0].tolist()
         pictures |= {row: frames[0, ..., 0] for row in rows if row in hazards and row not in pictures}
@@ -122,9 +120,11 @@ def gate_unit() -> Explorer:
     top.set_title("numbers come at each step; the red one is marked", size=10)
     lines = {}
     for name, colour, style in (("i", RED, "-"), ("f", BLUE, "-"), ("o", GREEN, "--")):
-        (lines[name],) = middle.plot(time, 0.0 * time, color=colour, ls=style, lw=1.6, label=f"{name}")
-    middle.set(ylabel="gates", ylim=(-0.05, 1.1))
-    middle.legend(frameon=False, ncols=3, loc="center right")
+        (lines[name],) = middle.plot(
+            time, 0.0 * time, color=colour, ls=style, lw=1.6, drawstyle="steps-mid", label=name
+        )
+    middle.set(ylabel="gates", ylim=(-0.05, 1.6), yticks=[0, 0.5, 1])
+    middle.legend(frameon=False, ncols=3, loc="upper right")
     (cell,) = bottom.plot(time, 0.0 * time, color="black", lw=1.8, label="c")
     (ideal,) = bottom.plot(time, 0.0 * time, color=ORANGE, ls=":", lw=1.8, label="what should be kept")
     bottom.set(ylabel="cell", xlabel="step", ylim=(-2.1, 2.1), xlim=(-1, 48))
@@ -281,10 +281,10 @@ def signature(curves: dict[str, NDArray[np.float64]], x: torch.Tensor, gates: Ga
     figure = Figure(figsize=(10.0, 4.6), layout="constrained", facecolor="white")
     grid = figure.add_gridspec(4, 2, width_ratios=(1, 1.15))
     left = figure.add_subplot(grid[:, 0])
-    for name, values in curves.items():
-        left.semilogy(values, color=COLOURS[name], lw=2, label=name)
+    for name, lengths in curves.items():
+        left.semilogy(lengths, color=COLOURS[name], lw=2, label=name)
     left.axhline(1, color="black", lw=0.5)
-    left.set(xlabel="distance, steps back", ylabel="gradient’s length", ylim=(1e-12, 1e3), xlim=(0, len(values) - 1))
+    left.set(xlabel="distance, steps back", ylabel="gradient’s length", ylim=(1e-12, 1e3), xlim=(0, len(lengths) - 1))
     left.set_title("how far a gradient reaches, before any training", size=10)
     left.legend(frameon=False, loc="lower left")
     units = torch.argsort((gates.c[-1] * readout).abs(), descending=True)[:12]  # those that the answer is read from
