@@ -16,6 +16,7 @@ from torch import nn
 
 from wmcourse.lessons import open_lesson
 from wmcourse.lessons.derivation import equal, proved
+from wmcourse.lessons.lstm_gru.derivation import a, c, f, g, h, h_new, i, k, n, o, r, sigmoid, u, w
 from wmcourse.lessons.lstm_gru.experiment import (
     ADDERS,
     GUESSING,
@@ -51,9 +52,11 @@ from wmcourse.lessons.memories import dodge_memories
 
 lesson = open_lesson("06")
 ex, steps = lesson.exercises, lesson.steps
-opening()
+display(opening(), system_map(highlight=["M"]), lesson.panel())
 
 # %% [markdown]
+# Above, too: where this piece sits in the finished system, and your progress.
+#
 # **After this lesson you can**
 #
 # 1. say why gradients die on the way back through a vanilla RNN, what rules how fast, and what does *not*;
@@ -65,7 +68,7 @@ opening()
 # | section | minutes of yours | of the machine's |
 # |---|--:|--:|
 # | Predict first | 5 | – |
-# | Derive | 30 | – |
+# | Derive | 25 | – |
 # | See it | 12 | – |
 # | Build it | 80 | – |
 # | Measure it | 20 | 1½ |
@@ -74,9 +77,6 @@ opening()
 #
 # **From before** you need the chain rule, the VAE of lesson 05, whose codes are read here, and `reparameterize` of lesson 02. With this lesson the
 # second week begins: the memory M.
-
-# %% keep=true
-display(system_map(highlight=["M"]), lesson.panel())
 
 # %% [markdown]
 # ## Predict first
@@ -97,9 +97,6 @@ for name in ("survive", "transient", "velocity"):
 # $$\frac{\partial h_T}{\partial h_t}=\prod_{s=t+1}^{T}\frac{\partial h_s}{\partial h_{s-1}} .$$
 #
 # That is all of back-propagation through time. Everything in this lesson is about that product. Begin with one unit.
-
-# %%
-from wmcourse.lessons.lstm_gru.derivation import a, c, f, g, h, h_new, i, k, n, o, r, sigmoid, u, w
 
 # %% [markdown]
 # ### Step · One step back through a vanilla RNN
@@ -123,9 +120,20 @@ steps.rnn_slope.check(rnn_slope)
 # and not sufficient (Pascanu et al. 2013). What is typical? Let every step have a fresh matrix with independent entries of variance $\gamma^2/H$, and no tanh. Then one step
 # multiplies the mean square by $\gamma^2$, and n steps by $\gamma^{2n}$: above γ = 1 gradients explode, below they vanish, and only exactly at 1 they do neither.
 #
-# The machine checks the product on two steps, Jacobian and bound on a real network by autograd, and $\gamma^{2n}$ by dice.
+# **And the spectral radius?** "Gradients vanish when the eigenvalues of W are below 1" is what most texts say. It is true *in the end*: $\|W^n\|^{1/n}$ tends to
+# the spectral radius, the largest $|\lambda|$. But training lives on the first dozens of steps, and there eigenvalues can mislead. The smallest example is
+# $W=\begin{pmatrix} r & k\\ 0 & r\end{pmatrix}$, whose eigenvalues are both r:
+#
+# $$W^n=\begin{pmatrix} r^n & n\,k\,r^{n-1}\\ 0 & r^n\end{pmatrix} .$$
+#
+# The corner grows with n before the power wins.
+#
+# The machine checks the product on two steps; Jacobian and bound on a real network, by autograd; $\gamma^{2n}$ by dice; and the corner by induction, with its peak.
+#
+# **How it begins, and how it ends.** Below the check you can move the matrix. Set k = 0: three curves in one. Then raise k, with r = 0.9, and later r = 0.98. For how long
+# does the gradient *grow*, though all eigenvalues are below 1?
 
-# %%
+# %% keep=true
 x1, x2 = sp.symbols("x_1 x_2", real=True)
 once = sp.tanh(w * h + u * x1)
 twice = sp.tanh(w * once + u * x2)
@@ -163,29 +171,27 @@ estimate, error = squares.mean(), squares.std(ddof=1) / math.sqrt(len(squares))
 print(f"γ = {gamma}: mean square after 10 steps {gamma ** (2 * distance):.4f}; by dice {estimate:.4f} ± {error:.4f}")
 assert abs(estimate - gamma ** (2 * distance)) < 4 * error
 
-# %% [markdown]
-# **And the spectral radius?** "Gradients vanish when the eigenvalues of W are below 1" is what most texts say. It is true *in the end*: $\|W^n\|^{1/n}$ tends to
-# the spectral radius, the largest $|\lambda|$. But training lives on the first dozens of steps, and there eigenvalues can mislead. The smallest example is
-# $W=\begin{pmatrix} r & k\\ 0 & r\end{pmatrix}$, whose eigenvalues are both r:
-#
-# $$W^n=\begin{pmatrix} r^n & n\,k\,r^{n-1}\\ 0 & r^n\end{pmatrix} .$$
-#
-# The corner grows with n before the power wins. By induction, then its peak:
-
-# %%
 power = sp.Matrix([[r**n, n * k * r ** (n - 1)], [0, r**n]])
 one = sp.Matrix([[r, k], [0, r]])
 assert sp.simplify(power.subs(n, 1) - one) == sp.zeros(2)
 assert sp.simplify(power * one - power.subs(n, n + 1)) == sp.zeros(2)
 peak = -1 / sp.log(r)
 print(f"r = 0.9: the corner is largest at n = {float(peak.subs(r, sp.Rational(9, 10))):.1f}")
-proved(
-    sp.Subs(sp.Derivative(n * r ** (n - 1), n), n, peak),
-    0,
-    "Its slope vanishes at n = −1/log r: later, the nearer r is to 1.",
+display(
+    proved(
+        sp.Subs(sp.Derivative(n * r ** (n - 1), n), n, peak),
+        0,
+        "Its slope vanishes at n = −1/log r: later, the nearer r is to 1.",
+    ),
+    transient(),
+    lesson.questions["transient"].reveal(),
 )
 
 # %% [markdown]
+# ### Step · What the cell path leaves out
+#
+# ●●● · 6 minutes · `steps.side_path.hint()`
+#
 # **The idea of 1997.** A product of factors dies or explodes unless every factor is near 1. So make one whose factor *is* near 1. The LSTM has a second state, the cell,
 # which is changed only by a gate and a sum:
 #
@@ -193,10 +199,6 @@ proved(
 #
 # where each bracket is a linear function of x and h with weights of its own. Hold the gates still, and $\partial c'/\partial c=f$: no matrix, no squashing. (Hochreiter &
 # Schmidhuber had no f, that is f = 1; the forget gate came with Gers et al. 2000.) But the gates do not hold still: they see h, and h sees c.
-#
-# ### Step · What the cell path leaves out
-#
-# ●●● · 6 minutes · `steps.side_path.hint()`
 #
 # One unit, and only the forget gate looks back: $f=\sigma(u\,h+\dots)$ with $h=o\,\tanh(c)$; i, g and o are held. Then $\mathrm dc'/\mathrm dc=f+{}$something.
 # Which something? Write it with `c`, `f`, `u`, `o`, and `sp.tanh`.
@@ -209,25 +211,6 @@ side_path = c * f * (1 - f) * u * o * (1 - sp.tanh(c) ** 2)
 
 # %% check="side_path"
 steps.side_path.check(side_path)
-
-# %% [markdown]
-# So "the LSTM solves vanishing gradients" says too much. Along the cell the factor is f, and the gradient lives while *f is near 1*. Beside it go paths through the gates, with weights, squashing and
-# all: they can vanish, or grow (the weight u has no bound). Hochreiter & Schmidhuber cut them off on purpose; today's libraries follow them. Below: the same with symbols,
-# then on real numbers by a difference quotient.
-
-# %%
-leans = sp.Symbol("s", real=True)  # what else the gate sees
-gate = sigmoid(u * o * sp.tanh(c) + leans)
-whole = sp.diff(gate * c + i * g, c)
-claimed = gate + (c * f * (1 - f) * u * o * (1 - sp.tanh(c) ** 2)).subs(f, gate)
-values = {c: 0.7, u: 1.3, o: 0.8, leans: 0.4, i: 0.5, g: 0.2}
-new_cell, small = sp.lambdify(c, (gate * c + i * g).subs({s: v for s, v in values.items() if s != c})), 1e-5
-quotient = (new_cell(0.7 + small) - new_cell(0.7 - small)) / (2 * small)
-print(
-    f"f alone {float(gate.subs(values)):.4f}, with the side path {float(claimed.subs(values)):.4f}, by a difference {quotient:.4f}"
-)
-assert abs(quotient - float(claimed.subs(values))) < 1e-6
-proved(whole, claimed, "f is written out here.")
 
 # %% [markdown]
 # ### Step · A bias that remembers for n steps
@@ -247,31 +230,32 @@ half_life = -sp.log(2 ** (1 / n) - 1)
 steps.half_life.check(half_life)
 
 # %% [markdown]
+# So "the LSTM solves vanishing gradients" says too much. Along the cell the factor is f, and the gradient lives while *f is near 1*. Beside it go paths through the gates, with weights, squashing and
+# all: they can vanish, or grow (the weight u has no bound). Hochreiter & Schmidhuber cut them off on purpose; today's libraries follow them.
+#
 # **The GRU** (Cho et al. 2014) has one state and two gates. In torch's convention
 #
 # $$n_t=\tanh\big(W_n x+b_n+r\,(U_n h+d_n)\big),\qquad h'=(1-z)\,n_t+z\,h ,$$
 #
-# so that along h, with the gates held, $\partial h'/\partial h=z$: here *z* must be near 1 to remember. In the other convention (Chung et al. 2014) the two weights change places.
+# so that along h, with the gates held, $\partial h'/\partial h=z$: here *z* must be near 1 to remember. In the other convention (Chung et al. 2014) the two weights change places. With $z=\sigma(a)$ and
+# $1-\sigma(a)=\sigma(-a)$ they are one family: whoever copies weights from one to the other turns the sign of z's rows and of its biases, and nothing else.
 #
-# ### Step · From one GRU to the other
-#
-# ●○○ · 3 minutes · `steps.translate.hint()`
-#
-# In torch's GRU $z=\sigma(a)$. In the other one $h'=(1-\tilde z)\,h+\tilde z\,n_t$ with $\tilde z=\sigma(\tilde a)$. Which $\tilde a$ makes it the same network? Write it with `a`.
-
-# %% step="translate"
-translate = ...  # ã, in a
-### BEGIN SOLUTION
-translate = -a
-### END SOLUTION
-
-# %% check="translate"
-steps.translate.check(translate)
-
-# %% [markdown]
-# So the two conventions are one family: whoever copies weights turns the sign of z's rows and of its biases. Nothing else may change. The machine on both, with n_t for `g`:
+# The machine on all three: the half-life; the side path with symbols, and on real numbers by a difference quotient; the two GRUs, with $n_t$ written as g.
 
 # %%
+leans = sp.Symbol("s", real=True)  # what else the gate sees
+gate = sigmoid(u * o * sp.tanh(c) + leans)
+whole = sp.diff(gate * c + i * g, c)
+claimed = gate + (c * f * (1 - f) * u * o * (1 - sp.tanh(c) ** 2)).subs(f, gate)
+values = {c: 0.7, u: 1.3, o: 0.8, leans: 0.4, i: 0.5, g: 0.2}
+new_cell, small = sp.lambdify(c, (gate * c + i * g).subs({s: v for s, v in values.items() if s != c})), 1e-5
+quotient = (new_cell(0.7 + small) - new_cell(0.7 - small)) / (2 * small)
+print(
+    f"f alone {float(gate.subs(values)):.4f}, with the side path {float(claimed.subs(values)):.4f}, by a difference {quotient:.4f}"
+)
+assert abs(quotient - float(claimed.subs(values))) < 1e-6
+assert equal(whole, claimed)
+
 torchs = (1 - sigmoid(a)) * g + sigmoid(a) * h
 others = (1 - sigmoid(-a)) * h + sigmoid(-a) * g
 forget = sigmoid(-sp.log(2 ** (1 / n) - 1))
@@ -284,13 +268,6 @@ proved(torchs, others)
 # %% [markdown]
 # ## See it
 #
-# **How it begins, and how it ends.** Powers of the matrix from above. Set k = 0: three curves in one. Then raise k, with r = 0.9, and later r = 0.98. For how long
-# does the gradient *grow*, though all eigenvalues are below 1?
-
-# %% keep=true
-display(transient(), lesson.questions["transient"].reveal())
-
-# %% [markdown]
 # **One unit by hand.** A marked number comes at step 6, and must stand in the cell at the end, 41 steps later. Can you set the two biases and the weight of the mark so that at least 90 % of it
 # is left, and almost nothing of the other numbers? Two things are needed at once. (Here the gates see only their bias and the mark.)
 
@@ -308,11 +285,10 @@ gate_unit()
 display(distances(), lesson.questions["survive"].reveal())
 
 # %% [markdown]
-# Two things to take along. With the usual bias a *new* LSTM is some powers of ten better than the RNN, and hopeless all the same: what makes the difference is the bias, not the name. And at long half-lives the LSTM's
-# curve lies *above* the dotted line $f^d$, and may exceed 1: those are the side paths, through full cells. A cell path near 1 is no cure for explosion; clipping is.
-
-# %% [markdown]
 # ## Build it
+#
+# Two things to take along from the last picture. With the usual bias a *new* LSTM is some powers of ten better than the RNN, and hopeless all the same: what makes the difference is the bias, not the name. And at long half-lives the LSTM's
+# curve lies *above* the dotted line $f^d$, and may exceed 1: those are the side paths, through full cells. A cell path near 1 is no cure for explosion; clipping is.
 #
 # Eight functions. Shapes as in torch: rows are samples, and `w_ih` is `(gates·H, I)`, so products read `x @ w_ih.T`. Gradients must flow through each of them. ★ marks a part of your world model.
 
@@ -569,7 +545,8 @@ assert sizes[1:] == [sum(p.numel() for p in kind(35, 256).parameters()) for kind
 # **The adding problem** (Hochreiter & Schmidhuber 1997). Numbers in [0, 1) come one by one; two are marked, one in each half; at the end the answer is their sum. Always saying 1 has the mean squared error
 # 2·(1/12) = 1/6. To do better something must be carried over half the sequence. Four networks of 32 units, each with three seeds, 400 steps of Adam at most, all clipped by *your* function. Each cell has the learning rate that served it
 # best of those that we tried (0.003 to 0.03). The two LSTMs differ in one thing: the one has the usual forget bias of 1; the other has half-lives spread from 1 step to the whole length, by *your* `forget_bias`,
-# and for the input gates the negative of the same bias: who remembers long lets little in (Tallec & Ollivier 2018). Since your steps are torch's, torch's faster kernels run here.
+# and for the input gates the negative of the same bias: who remembers long lets little in (Tallec & Ollivier 2018). Since your steps are torch's, torch's faster kernels run here. A curve that ends early has solved it (error below 0.01). Every seed is
+# shown, good or bad.
 
 # %% tags=["nbval-ignore-output"]
 clip, set_bias = lesson.yours("clip_by_norm"), lesson.yours("forget_bias")
@@ -579,11 +556,6 @@ with AddingPlot(lengths) as plot:
         for name in ADDERS:
             for seed in range(3):
                 runs.append(learn_adding(name, length, seed, clip, set_bias, show=plot.show))
-
-# %% [markdown]
-# A curve that ends early has solved it (error below 0.01). Every seed is shown, good or bad:
-
-# %% tags=["nbval-ignore-output"]
 for length in lengths:
     for name in ADDERS:
         mine = [run for run in runs if run.name == name and run.length == length]
@@ -622,7 +594,8 @@ assert curves["RNN"][60] < 1e-6
 assert curves["LSTM, bias 1"][60] < 1e-3
 assert curves["LSTM, long half-lives"][60] > 0.1
 trained = next(run for run in reversed(runs) if run.name == "LSTM, long half-lives" and run.solved)
-sequence = adding(trained.length, 1, torch.Generator().manual_seed(2))[0][0]
+several, _ = adding(trained.length, 64, torch.Generator().manual_seed(2))
+sequence = next(one for one in several if 5 <= int(one[:, 1].nonzero()[0]) <= 12)
 inside = gates_of(sequence, *(p.detach() for p in trained.network.parameters()))
 signature(curves, sequence, inside, trained.head.weight[0].detach())
 
@@ -631,6 +604,9 @@ signature(curves, sequence, inside, trained.head.weight[0].detach())
 #
 # **Now Dodge.** 49,152 frames of random play, as codes of a VAE like yours of lesson 05 (its first training takes half a minute; lessons 07 and 08 find it where it is kept). An LSTM of 96 units reads (z_t, a_t) and predicts the
 # next code; it is told nothing else. Episodes are padded by *your* function, its steps are *your* `lstm_step`, gradients are clipped by your clipping. The dotted line is the best guess without a memory or a model: "nothing moves".
+#
+# **One episode into the next.** Run it over the held-out recording by *your* `unroll`, once with a fresh state where an episode begins, and once without: the state leaks. Below, the error of the predicted next code, by the age of the
+# episode, with standard errors over episodes.
 
 # %% tags=["nbval-ignore-output"]
 parts = your_parts(lesson)
@@ -644,11 +620,6 @@ for name in parts.own:
     if parts.calls[name]:
         print(f"your {name} was called {parts.calls[name]:,} times")
 
-# %% [markdown]
-# **One episode into the next.** Run it over the held-out recording by *your* `unroll`, once with a fresh state where an episode begins, and once without: the state leaks. Below, the error of the predicted next code, by the age of the
-# episode, with standard errors over episodes.
-
-# %% tags=["nbval-ignore-output"]
 run_over = lesson.yours("unroll")
 h_train = remember(memory, memories.train, memories, run_over, step_of["LSTM"])
 h_test = remember(memory, test, memories, run_over, step_of["LSTM"])
@@ -699,15 +670,11 @@ probe_picture(probed, curve, drift["z"])
 #
 # And the control that is seldom shown: the *untrained* LSTM does well. A random recurrent network is a random mixture of the recent past, and a straight line finds much in such a mixture (echo state networks live on that: Jaeger 2001). Training adds to it, for the
 # drift and for the velocity, but most of the way from z to h is *recurrence*, not learning. A probe of h without this control would have told you a nicer and less true story.
-
-# %%
-lesson.questions["velocity"].reveal()
-
-# %% [markdown]
+#
 # **Behind the band.** A hazard falls, in a held-out episode. Where is it, by the probe of z, and by the probe of h? Step through its fall; watch row 14.5, where no pixel of it is in the frame.
 
 # %% tags=["nbval-ignore-output"]
-behind_the_band(memory, memories, h_train, h_test)
+display(lesson.questions["velocity"].reveal(), behind_the_band(memory, memories, h_train, h_test))
 
 # %% [markdown]
 # ## Explain it
@@ -721,12 +688,6 @@ for name in ("biases", "clipping", "border"):
 # %% [markdown]
 # ## Close
 #
-# The formula card, typeset from the expressions that your steps were compared with:
-
-# %%
-lesson.card()
-
-# %% [markdown]
 # **Pitfalls you have met.** Gate order: i, f, g, o in torch, and elsewhere not. Two biases that are added: forgotten once, or set twice. z and 1 − z: two GRUs, one family. A state that leaks across episodes, and a padding that counts as data. Clipping by value, called by norm. "Eigenvalues below
 # 1, so gradients vanish": in the end, not at once. And "the LSTM solves vanishing gradients": along the cell, while f is near 1.
 #
@@ -738,3 +699,8 @@ lesson.card()
 # **You can now read** Hochreiter & Schmidhuber (1997), *Long Short-Term Memory*, Neural Computation 9(8), whose experiment 4 you have repeated; Gers et al. (2000), *Learning to Forget*; Cho et al. (2014),
 # [*Learning Phrase Representations*](https://arxiv.org/abs/1406.1078), §2.3, where the GRU appears, with z near 1 for keeping; Chung et al. (2014), [*Empirical Evaluation of Gated RNNs*](https://arxiv.org/abs/1412.3555), with the other convention; Pascanu et al. (2013),
 # [*On the Difficulty of Training RNNs*](https://arxiv.org/abs/1211.5063), §2–3, for the bound and for clipping; Jozefowicz et al. (2015), on the forget bias; and Tallec & Ollivier (2018), [*Can Recurrent Neural Networks Warp Time?*](https://arxiv.org/abs/1804.11188).
+#
+# The formula card, typeset from the expressions that your steps were compared with:
+
+# %%
+lesson.card()

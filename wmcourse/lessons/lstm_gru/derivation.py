@@ -22,7 +22,6 @@ def sigmoid(a: sp.Expr) -> sp.Expr:
 RNN_SLOPE = w * (1 - h_new**2)
 HALF_LIFE = -sp.log(2 ** (1 / n) - 1)
 SIDE_PATH = c * f * (1 - f) * u * o * (1 - sp.tanh(c) ** 2)
-TRANSLATE = -a
 
 STEPS = (
     Step(
@@ -162,42 +161,6 @@ STEPS = (
         (sp.log(2 ** (-1 / n) / (1 - 2 ** (-1 / n))), sp.log(1 / (2 ** (1 / n) - 1))),
         expected=HALF_LIFE,
         assumptions="n > 0",
-    ),
-    Step(
-        "translate",
-        "From one GRU to the other",
-        3,
-        1,
-        (
-            "Compare the factors of h: z in the one, 1 − z̃ in the other. So z̃ = 1 − z. Which argument does the sigmoid need for that?",
-            "1 − 1/(1 + e^(−a)) = 1/(1 + e^a).",
-        ),
-        (
-            Mistake(
-                "nothing to change",
-                a,
-                "With the same argument z̃ = z, and the one GRU keeps h where the other replaces it. No shape and no error tells.",
-            ),
-            Mistake(
-                "one minus the argument",
-                1 - a,
-                "It is the *gate* that becomes 1 − z. The sigmoid's argument changes its sign, and no 1 is added.",
-            ),
-            Mistake(
-                "the gate for its argument",
-                1 - sigmoid(a),
-                "This is z̃ itself. The step asks for what the sigmoid is taken of.",
-            ),
-            Mistake("the inverse", 1 / a, "1/a is not it: at a = 0 both gates are ½, so ã must be 0 there."),
-            Mistake(
-                "a logarithm too many",
-                -sp.log(1 + sp.exp(a)),
-                "This is log z̃, the logarithm of the gate. Its argument is the log of the *odds*, log(z̃/(1 − z̃)).",
-            ),
-        ),
-        (sp.log((1 - sigmoid(a)) / sigmoid(a)), sp.log(sp.exp(-2 * a)) / 2),
-        expected=TRANSLATE,
-        assumptions="a real",
     ),
 )
 

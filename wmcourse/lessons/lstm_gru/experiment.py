@@ -254,7 +254,7 @@ def train_memory(
 ) -> tuple[Memory, Course]:
     """Learn to predict the next code: squared error, summed over Z, averaged over the steps that happened.
 
-    Each time a frame is met, z is drawn anew from its q(z|x): noise on which no memory can be built by heart.
+    What is read is drawn anew from q(z|x) each time, so that nothing can be learned by heart; what is predicted is mu.
     """
     course, latent = Course(), seen.mu.shape[1]
     with one_thread(), parts.use():
@@ -269,7 +269,7 @@ def train_memory(
             mu, logvar, action = padded[index].split([latent, latent, 1], dim=2)
             z, both = reparameterization_trick.reparameterize(mu, logvar), mask[index][:, 1:]  # a step and its next
             out, _ = memory.lstm(torch.cat([z, action], dim=2)[:, :-1])
-            error = (memory.head(out) - z[:, 1:]).square().sum(dim=2)
+            error = (memory.head(out) - mu[:, 1:]).square().sum(dim=2)
             loss = (error * both).sum() / both.sum()
             for parameter, gradient in zip(
                 parameters, clip([*torch.autograd.grad(loss, parameters)], 1.0), strict=True

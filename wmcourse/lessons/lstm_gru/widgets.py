@@ -226,7 +226,7 @@ class AddingPlot(Live):
                 a.plot([], [], color=colour, label=name)
         axes[0].set_ylabel("mean squared error")
         axes[0].text(400, GUESSING * 1.1, "always 1", ha="right", size=8)
-        axes[-1].legend(frameon=False, fontsize=8, loc="upper right")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
         self.lines: dict[int, Any] = {}
         super().__init__(
             figure, alt="Error on the adding problem during training, for four networks and three lengths", seconds=2.0
@@ -247,7 +247,7 @@ class MemoryPlot(Live):
         (self.line,) = axes.semilogy([], [], color=BLUE, lw=1.6)
         axes.axhline(copying, color=GREY, ls=":", lw=1.2)
         axes.text(695, copying * 1.08, "“the next code is this code”", ha="right", size=9)
-        axes.set(xlabel="step", ylabel="squared error", xlim=(0, 700), ylim=(0.4, 20))
+        axes.set(xlabel="step", ylabel="squared error", xlim=(0, 700), ylim=(0.2, 20))
         super().__init__(figure, alt="The error of the predicted next code falls during training", seconds=1.0)
 
     def show(self, course: Course) -> None:
@@ -268,9 +268,9 @@ def adding_picture(runs: list[Run]) -> Image:
     axes.text(-0.45, GUESSING * 1.15, "always saying 1", size=9)
     axes.axhline(0.01, color=GREY, lw=0.8)
     axes.text(-0.45, 0.0103, "solved", size=9, color=GREY, va="bottom")
-    axes.set(xticks=range(len(lengths)), xlim=(-0.5, len(lengths) - 0.5), ylim=(1e-3, 0.6), ylabel="error at the end")
+    axes.set(xticks=range(len(lengths)), xlim=(-0.5, len(lengths) - 0.5), ylim=(2e-4, 0.6), ylabel="error at the end")
     axes.set_xticklabels([f"{length} steps" for length in lengths])
-    axes.legend(frameon=False, ncols=2, fontsize=9, loc="lower left")
+    axes.legend(frameon=False, ncols=4, fontsize=9, loc="lower center")
     return still(
         figure, "Error at the end of training on the adding problem, by length, for four networks and three seeds each"
     )
@@ -287,8 +287,10 @@ def signature(curves: dict[str, NDArray[np.float64]], x: torch.Tensor, gates: Ga
     left.set(xlabel="distance, steps back", ylabel="gradient’s length", ylim=(1e-12, 1e3), xlim=(0, len(lengths) - 1))
     left.set_title("how far a gradient reaches, before any training", size=10)
     left.legend(frameon=False, loc="lower left")
-    units = torch.argsort((gates.c[-1] * readout).abs(), descending=True)[:12]  # those that the answer is read from
     marked, steps = x[:, 1] > 0, range(len(x))
+    written = (gates.i * gates.g)[marked].sum(0) * readout
+    units = torch.argsort(written.abs(), descending=True)[:12]  # those that write most of the answer at the marks
+    most = float(gates.c[:, units].abs().max())
     rows = [figure.add_subplot(grid[0, 1])]
     rows += [figure.add_subplot(grid[k, 1], sharex=rows[0]) for k in range(1, 4)]
     rows[0].bar(steps, x[:, 0], color=[RED if m else GREY for m in marked], width=0.8)
@@ -297,7 +299,7 @@ def signature(curves: dict[str, NDArray[np.float64]], x: torch.Tensor, gates: Ga
     for a, values, label in ((rows[1], gates.i, "i"), (rows[2], gates.f, "f"), (rows[3], gates.c, "c")):
         shown = values[:, units].T.numpy()
         kinds: Any = (
-            {"cmap": "Blues", "vmin": 0, "vmax": 1} if label != "c" else {"cmap": "RdBu", "vmin": -2, "vmax": 2}
+            {"cmap": "Blues", "vmin": 0, "vmax": 1} if label != "c" else {"cmap": "RdBu", "vmin": -most, "vmax": most}
         )
         a.imshow(shown, aspect="auto", interpolation="nearest", extent=(-0.5, len(x) - 0.5, 12, 0), **kinds)
         a.set(ylabel=label, yticks=[])
@@ -305,7 +307,7 @@ def signature(curves: dict[str, NDArray[np.float64]], x: torch.Tensor, gates: Ga
         a.spines[["top", "right"]].set_visible(False)
     for a in rows[:3]:
         a.tick_params(labelbottom=False)
-    rows[3].set_xlabel("step (12 units, those that the answer is read from; dark blue: open, or large)")
+    rows[3].set_xlabel("step; 12 of 32 units, dark blue is open")
     for a in (left,):
         a.spines[["top", "right"]].set_visible(False)
     return still(
@@ -365,10 +367,9 @@ def behind_the_band(memory: Memory, memories: Memories, h_train: torch.Tensor, h
     for name, colour, style in (("truth", "black", "-"), ("z", ORANGE, "s--"), ("h", BLUE, "o-")):
         label = {"truth": "where it is", "z": "read from z", "h": "read from h"}[name]
         (lines[name],) = right.plot([], [], style, color=colour, ms=4, lw=1.5, label=label)
-    right.axvspan(14, 15, color=GREY, alpha=0.35, lw=0)
-    right.text(14.5, 0.5, "hidden", rotation=90, ha="center", va="bottom", size=8)
+    right.axvspan(14, 15, color=GREY, alpha=0.35, lw=0, label="wholly hidden")
     right.set(xlabel="row of the hazard, it falls to the right", ylabel="column", ylim=(0, 32), xlim=(1, 17.2))
-    right.legend(frameon=False, loc="upper right", ncols=3, fontsize=9)
+    right.legend(frameon=False, loc="upper center", ncols=4, fontsize=8)
     (now,) = right.plot([0, 0], [0, 32], color=RED, lw=1)
 
     def draw(which: int, step: int) -> str:
