@@ -131,7 +131,7 @@ steps.rnn_slope.check(rnn_slope)
 # The machine checks the product on two steps; Jacobian and bound on a real network, by autograd; $\gamma^{2n}$ by dice; and the corner by induction, with its peak.
 #
 # **How it begins, and how it ends.** Below the check you can move the matrix. Set k = 0: three curves in one. Then raise k, with r = 0.9, and later r = 0.98. For how long
-# does the gradient *grow*, though all eigenvalues are below 1?
+# does the gradient *grow*, though all eigenvalues are below 1? (Click a slider, then use the arrow keys.)
 
 # %% keep=true
 x1, x2 = sp.symbols("x_1 x_2", real=True)
@@ -231,7 +231,7 @@ steps.half_life.check(half_life)
 
 # %% [markdown]
 # So "the LSTM solves vanishing gradients" says too much. Along the cell the factor is f, and the gradient lives while *f is near 1*. Beside it go paths through the gates, with weights, squashing and
-# all: they can vanish, or grow (the weight u has no bound). Hochreiter & Schmidhuber cut them off on purpose; today's libraries follow them.
+# all: they can vanish, or grow (the weight u has no bound). Hochreiter & Schmidhuber cut these paths off on purpose; today's libraries differentiate through them.
 #
 # **The GRU** (Cho et al. 2014) has one state and two gates. In torch's convention
 #
@@ -544,7 +544,7 @@ assert sizes[1:] == [sum(p.numel() for p in kind(35, 256).parameters()) for kind
 # %% [markdown]
 # **The adding problem** (Hochreiter & Schmidhuber 1997). Numbers in [0, 1) come one by one; two are marked, one in each half; at the end the answer is their sum. Always saying 1 has the mean squared error
 # 2·(1/12) = 1/6. To do better something must be carried over half the sequence. Four networks of 32 units, each with three seeds, 400 steps of Adam at most, all clipped by *your* function. Each cell has the learning rate that served it
-# best of those that we tried (0.003 to 0.03). The two LSTMs differ in one thing: the one has the usual forget bias of 1; the other has half-lives spread from 1 step to the whole length, by *your* `forget_bias`,
+# best of those that we tried (0.003 to 0.03). The two LSTMs differ only in their biases: the one has the usual forget bias of 1; the other has half-lives spread from 1 step to the whole length, by *your* `forget_bias`,
 # and for the input gates the negative of the same bias: who remembers long lets little in (Tallec & Ollivier 2018). Since your steps are torch's, torch's faster kernels run here. A curve that ends early has solved it (error below 0.01). Every seed is
 # shown, good or bad.
 
@@ -574,7 +574,8 @@ adding_picture(runs)
 
 # %% [markdown]
 # The vanilla RNN begins to learn at 10 steps, and from 30 on it says 1 for ever, at every learning rate that we tried. But look at the LSTMs. With the bias of 1 the LSTM that "solves vanishing gradients" has trouble, too, and more
-# the longer the sequence; f = 0.73 is no f near 1. The same cell, with other *biases*, solves it in most seeds. (With four times the steps or another seed the picture moves. Anyone who shows you one seed has chosen it.) And the GRU does well without
+# the longer the sequence; f = 0.73 is no f near 1. The same cell, with other *biases*, solves it in most seeds. (With four times the steps or another seed the picture moves. Anyone who shows you one seed has chosen it. And which matters more, the open forget gates or the shut input gates? `prepare` in the
+# lesson's `experiment.py` has one line for each.) And the GRU does well without
 # any preparation, though its z begins at ½, and a new GRU's gradient dies as fast as an RNN's (next figure). So a curve of gradients at the start is not the whole story. A likely reason: marks near the end are learned first, and while they are, the
 # gates move. But that is a guess; you could test it.
 #
@@ -668,7 +669,7 @@ probe_picture(probed, curve, drift["z"])
 # Read it with care. The code of one frame has next to nothing of a hazard's drift, and h has most of it: that is the memory, since the same network after one frame has no more than z. Two codes side by side *contain* the velocity, but as a difference of places, and
 # z bends; a straight line finds little of it. (A nonlinear probe would find more. The claim is about what lies open, ready for the next layer.) For a hidden hazard two frames do nearly as well as h, since it was half in sight one step before.
 #
-# And the control that is seldom shown: the *untrained* LSTM does well. A random recurrent network is a random mixture of the recent past, and a straight line finds much in such a mixture (echo state networks live on that: Jaeger 2001). Training adds to it, for the
+# And the control that is seldom shown: the *untrained* LSTM does well (one random network; another seed moves it by some hundredths). A random recurrent network is a random mixture of the recent past, and a straight line finds much in such a mixture (echo state networks live on that: Jaeger 2001). Training adds to it, for the
 # drift and for the velocity, but most of the way from z to h is *recurrence*, not learning. A probe of h without this control would have told you a nicer and less true story.
 #
 # **Behind the band.** A hazard falls, in a held-out episode. Where is it, by the probe of z, and by the probe of h? Step through its fall; watch row 14.5, where no pixel of it is in the frame.
