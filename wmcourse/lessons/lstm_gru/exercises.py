@@ -806,7 +806,7 @@ def unroll_cases(rng: Rng) -> Iterator[Case]:
         yield Case(inputs_of, about, ("x", "h"))
 
 
-def unroll(step: Any, x: Tensor, h: Tensor, first: Tensor, every: int) -> Tensor:
+def unroll(step: "Any", x: Tensor, h: Tensor, first: Tensor, every: int) -> Tensor:
     out = []
     for t in range(x.shape[1]):
         if t % every == 0:
