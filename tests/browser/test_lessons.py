@@ -96,6 +96,15 @@ LEARNERS = {
             return VAELoss(reconstruction + beta * charged, reconstruction, kl)
         """,
         "double sigmoid",
+    "06": Learner(
+        "06_lstm_gru",
+        "rnn_slope",
+        "rnn_step",
+        """\
+        def rnn_step(x, h, w_ih, w_hh, b_ih, b_hh):
+            return torch.tanh(x @ w_ih.T + b_ih + h @ w_hh.T)
+        """,
+        "one bias forgotten",
     ),
 }
 
