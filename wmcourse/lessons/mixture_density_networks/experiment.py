@@ -28,7 +28,8 @@ Split = Callable[[Tensor, int, int, float], Parts]
 Loss = Callable[..., Tensor]
 
 BOUND = 5.0  # of log σ, in units of the targets' own spread
-AHEAD = 6  # steps from the last one before the fork to the one that is predicted
+AHEAD = 7  # steps from the last frame on which a hazard is wholly hidden to the one that is predicted
+ASIDE = (AHEAD - 1) * Rules().turn  # pixels to the side by then: it forks in the second of these steps
 BATCH, STEPS, EVERY = 256, 1000, 50
 WALL = Rules().hazard / 2  # a hazard's centre stays that far from the frame's edge
 COLUMNS = np.linspace(WALL, SIZE - WALL, 113)  # where a hazard may be, pixels
@@ -60,11 +61,11 @@ def forward(t: Any) -> Any:
 
 @dataclass(frozen=True)
 class Forks:
-    """Every fork of a recording: the last step before it, the slot of the hazard, and what was true then and later."""
+    """Every fork of a recording: when the hazard was last wholly hidden, and what was true then and AHEAD steps later."""
 
     step: Tensor  # (N,) index into the recording
     world: Tensor  # (N,)
-    column: Tensor  # (N,) of the hazard before the fork, pixels
+    column: Tensor  # (N,) of the hidden hazard, pixels
     moved: Tensor  # (N,) to the right, AHEAD steps later, pixels
     state: Tensor  # (N, D) all that a perfect memory would know, and the next actions
 
@@ -73,7 +74,7 @@ def find_forks(play: Sequences, steps: int) -> Forks:
     """The forks of random play, ``steps`` in each world, whose next AHEAD steps are of the same episode."""
     rules = Rules()
     row, slot = torch.nonzero(
-        (play.hazard_y < rules.fork_row) & (play.hazard_y + rules.fall >= rules.fork_row), as_tuple=True
+        (play.hazard_y + rules.fall < rules.fork_row) & (play.hazard_y + 2 * rules.fall >= rules.fork_row), as_tuple=True
     )
     whole = row + AHEAD < len(play)
     row, slot = row[whole], slot[whole]
@@ -91,7 +92,7 @@ def find_forks(play: Sequences, steps: int) -> Forks:
 
 
 def fork_data(forks: Forks, seed: int) -> Data:
-    """From a hazard's column before the fork to how far it has moved AHEAD steps later, both in pixels.
+    """From a hidden hazard's column to how far it has moved AHEAD steps later, both in pixels.
 
     A column is read to within half a pixel: without that noise each side would be a single number, and a likelihood
     of single numbers has no maximum.
@@ -109,7 +110,7 @@ def dodge_forks() -> tuple[Data, Data]:
 def two_futures(column: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How far a hazard moves in AHEAD steps if it forks to the left, and to the right; the walls reflect it."""
     column = np.asarray(column, np.float64)
-    left, right = column - AHEAD * Rules().turn, column + AHEAD * Rules().turn
+    left, right = column - ASIDE, column + ASIDE
     left, right = np.where(left < WALL, 2 * WALL - left, left), np.where(right > SIZE - WALL, 2 * (SIZE - WALL) - right, right)
     return left - column, right - column
 
@@ -121,7 +122,7 @@ def fork_entropy(column: NDArray[Any]) -> float:
 
 
 def latent_data(forks: Forks, play: Sequences) -> tuple[Data, Tensor]:
-    """From a perfect memory before the fork to the latents AHEAD steps later: μ as targets, and their log σ²."""
+    """From what a perfect memory knows to the latents AHEAD steps later: μ as targets, and their log σ²."""
     row = forks.step + AHEAD
     return Data(forks.state, play.mu[row], forks.world), play.logvar[row]
 
