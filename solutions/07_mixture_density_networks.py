@@ -258,8 +258,7 @@ two_bells()
 
 # %% keep=true tags=["nbval-ignore-output"]
 inverse_train, inverse_test = bishop(1000, seed=0), bishop(2000, seed=1)
-with LossPlot("Bishop’s inverse problem", [f"K = {K}" for K in range(1, 6)], -1.3, 0.6) as plot:
-    seen = {K: train(f"K = {K}", inverse_train, inverse_test, K, show=plot.show) for K in range(1, 6)}
+seen = {K: train(f"K = {K}", inverse_train, inverse_test, K) for K in range(1, 6)}
 inverse_explorer(seen, inverse_train)
 
 # %% [markdown]
@@ -273,8 +272,7 @@ inverse_explorer(seen, inverse_train)
 
 # %% keep=true tags=["nbval-ignore-output"]
 fork_train, fork_test = dodge_forks()
-with LossPlot("A fork in Dodge", ["K = 1", "K = 2"], 0.5, 4) as plot:
-    forks_seen = {K: train(f"K = {K}", fork_train, fork_test, K, show=plot.show) for K in (1, 2)}
+forks_seen = {K: train(f"K = {K}", fork_train, fork_test, K) for K in (1, 2)}
 display(fork_explorer(forks_seen), lesson.questions["average"].reveal(), lesson.questions["negative"].reveal())
 
 # %% [markdown]

@@ -151,7 +151,7 @@ def paint_modes(axes: Axes, inputs: NDArray[Any], parts: tuple[NDArray[Any], ...
 def inverse_explorer(fits: dict[int, Fit], data: Data) -> Explorer:
     """Bishop's problem: K and τ, and the density at one x."""
     figure, (left, right) = stage(9.4, 4.0, 2, width_ratios=(1.5, 1))
-    x, t = data.x[:600, 0].numpy(), data.target[:600, 0].numpy()
+    x, t = data.x[:400, 0].numpy(), data.target[:400, 0].numpy()
     left.plot(x, t, ".", color=GREY, ms=3, alpha=0.6, label="data")
     rng = np.random.default_rng(0)
     here = np.sort(rng.uniform(0, 1, 500))
@@ -269,7 +269,7 @@ class LossPlot(Live):
     """Held-out losses while networks train: pass ``plot.show`` to ``train``."""
 
     def __init__(self, title: str, names: list[str], low: float, high: float, steps: int = STEPS) -> None:
-        figure = Figure(figsize=(7.6, 2.8), dpi=100, layout="constrained", facecolor="white")
+        figure = Figure(figsize=(6.4, 2.5), dpi=100, layout="constrained", facecolor="white")
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
         axes.set(title=title, xlabel="step", ylabel="held-out loss, nats", xlim=(0, steps), ylim=(low, high))
@@ -304,8 +304,9 @@ def signature(
         (right, forks, fork_test, 2, COLUMNS),
     ):
         with torch.no_grad():
-            gamma = gamma_of(data.target, *fits[k].net(data.x))[:, 0].numpy()
-        axes.scatter(data.x[:, 0], data.target[:, 0], c=mixed_colours(gamma), s=9, alpha=0.55, lw=0)
+            x, target = data.x[:800], data.target[:800]
+            gamma = gamma_of(target, *fits[k].net(x))[:, 0].numpy()
+        axes.scatter(x[:, 0], target[:, 0], c=mixed_colours(gamma), s=9, alpha=0.55, lw=0)
         _, mean, log_sigma = parts_of(fits[1], grid)
         sigma = np.exp(log_sigma[:, 0])
         axes.fill_between(grid, mean[:, 0] - sigma, mean[:, 0] + sigma, color=GREY, alpha=0.16, lw=0, label="K = 1: mean ± σ")
@@ -348,7 +349,7 @@ def pit_picture(ranks: dict[str, NDArray[Any]]) -> Image:
 def points_picture(x: NDArray[Any], guesses: dict[str, NDArray[Any]], data: Data) -> Image:
     """Point forecasts of Bishop's t, and where each leads when it is put back into the forward direction."""
     figure, (left, right) = stage(9.4, 3.4, 2)
-    left.plot(data.x[:600, 0], data.target[:600, 0], ".", color=GREY, ms=3, alpha=0.5)
+    left.plot(data.x[:400, 0], data.target[:400, 0], ".", color=GREY, ms=3, alpha=0.5)
     for (name, t), colour, style in zip(guesses.items(), (BLUE, ORANGE, GREEN), ("--", "-", ":"), strict=True):
         jumps = np.abs(np.diff(t, prepend=t[0])) > 0.08
         left.plot(x, np.where(jumps, np.nan, t), color=colour, ls=style, lw=2.5, label=name)
@@ -362,14 +363,10 @@ def points_picture(x: NDArray[Any], guesses: dict[str, NDArray[Any]], data: Data
 
 def dream_picture(rows: dict[str, Tensor]) -> Image:
     """Rows of pictures (n, 32, 32), with a name each."""
-    count = len(next(iter(rows.values())))
-    figure = Figure(figsize=(9.6, 0.35 + 0.83 * len(rows)), layout="constrained", facecolor="white")
-    grid = figure.subplots(len(rows), count, squeeze=False)
-    for line, (name, pictures) in zip(grid, rows.items(), strict=True):
-        for i, (axes, pixels) in enumerate(zip(line, pictures, strict=True)):
-            axes.imshow(pixels, cmap="gray", vmin=0, vmax=1)
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-            if i == 0:
-                axes.set_ylabel(name, rotation=0, ha="right", va="center", size=10)
+    figure, axes = stage(9.4, 0.3 + 0.79 * len(rows))
+    sheets = [torch.nn.functional.pad(pictures, (1, 1, 1, 1), value=1.0).permute(1, 0, 2).flatten(1) for pictures in rows.values()]
+    axes.imshow(torch.cat(sheets), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xticks=[], yticks=[34 * i + 17 for i in range(len(rows))], yticklabels=list(rows))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     return still(figure, f"Rows of frames: {', '.join(rows)}. One mixture over the vector draws whole hazards, one in each dimension ghosts")
