@@ -229,7 +229,9 @@ assert sp.solve(sp.diff(variance + (mean - a) ** 2, a), a) == [sp.expand(mean)]
 # %%
 c = sp.Symbol("c", positive=True)
 bells = normal(z, -d, sigma) / 2 + normal(z, d, sigma) / 2
-print(f"N(0; 0, 0.01²) = {float(normal(0, 0, sp.Float(0.01))):.1f}, a loss of {-math.log(float(normal(0, 0, sp.Float(0.01)))):.2f} nats")
+print(
+    f"N(0; 0, 0.01²) = {float(normal(0, 0, sp.Float(0.01))):.1f}, a loss of {-math.log(float(normal(0, 0, sp.Float(0.01)))):.2f} nats"
+)
 display(
     proved(
         sp.Derivative(bells, (z, 2)).subs(z, 0),
@@ -262,17 +264,17 @@ seen = {K: train(f"K = {K}", inverse_train, inverse_test, K) for K in range(1, 6
 inverse_explorer(seen, inverse_train)
 
 # %% [markdown]
-# K = 1 runs through the empty space between the branches. K = 2 finds the two outer ones; from K = 3 on all three are there, and more components only
-# polish the shape. At τ = 0 every draw is the mean of the *most likely* component: one branch at a time, and jumps between them. Above 1 the branches
+# K = 1 runs through the empty space between the branches. K = 2 must share three branches between two bells: at x = ½ each stands between an outer branch and the
+# middle one, the same mistake on a smaller scale. From K = 3 on all three are there, and more components only polish the shape. At τ = 0 every draw is the mean of the *most likely* component: one branch at a time, and jumps between them. Above 1 the branches
 # blur.
 #
 # **The fork in Dodge.** A hazard is wholly hidden behind the band; in the second step from now it forks; in seven steps it is six pixels to one side (walls
 # reflect it). Given its column, how far will it have moved? The network learns this from random play. (It is told the *true* column, which the
-# world model never is: a stand-in for a perfect memory, so that what is left is chance alone.) Its first prediction was yours, too:
+# world model never is: a stand-in for a perfect memory, so that what is left is chance alone.) Below it, two of your predictions come back.
 
 # %% keep=true tags=["nbval-ignore-output"]
 fork_train, fork_test = dodge_forks()
-forks_seen = {K: train(f"K = {K}", fork_train, fork_test, K) for K in (1, 2)}
+forks_seen = {K: train(f"K = {K}", fork_train, fork_test, K, layers=2) for K in (1, 2)}
 display(fork_explorer(forks_seen), lesson.questions["average"].reveal(), lesson.questions["negative"].reveal())
 
 # %% [markdown]
@@ -290,10 +292,9 @@ display(fork_explorer(forks_seen), lesson.questions["average"].reveal(), lesson.
 # Each latent dimension has a mixture of its own, as in Ha & Schmidhuber (2018): $-\log p(z) = -\sum_j\log\sum_k\exp a_{jk}$. Return it for each
 # sample or step, in nats, with the constant ½·log 2π. It must survive a target 60 σ away in float32.
 
+
 # %% exercise="mixture_nll"
-def mixture_nll(
-    target: torch.Tensor, log_pi: torch.Tensor, mu: torch.Tensor, log_sigma: torch.Tensor
-) -> torch.Tensor:
+def mixture_nll(target: torch.Tensor, log_pi: torch.Tensor, mu: torch.Tensor, log_sigma: torch.Tensor) -> torch.Tensor:
     """-log p(target), summed over the latent dimensions: target (..., Z), others (..., Z, K) -> (...), nats."""
     ### BEGIN SOLUTION
     standard = (target.unsqueeze(-1) - mu) * torch.exp(-log_sigma)  # (..., Z, K)
@@ -316,6 +317,7 @@ ex.mixture_nll.check(mixture_nll)
 # Why not log σ = s? A component that sits on one training target and shrinks sends the likelihood to *infinity*: a mixture's loss has no minimum. So
 # log σ = bound·tanh(s/bound), which is close to s near 0 and never leaves ±bound. (A hard clamp has no gradient outside: what got there stays there.)
 
+
 # %% exercise="mixture_parts"
 def mixture_parts(
     out: torch.Tensor, latent_dim: int, components: int, bound: float
@@ -337,6 +339,7 @@ ex.mixture_parts.check(mixture_parts)
 # ●○○ · 10 minutes · `ex.responsibilities.hint()`
 #
 # γ of every component for every target, `(..., Z, K)`: the colours of this lesson's picture. Also far from every component, where all densities are 0 in float32.
+
 
 # %% exercise="responsibilities"
 def responsibilities(
@@ -362,6 +365,7 @@ ex.responsibilities.check(responsibilities)
 # places (Ha & Eck 2017, Eq. 8): log π is divided by τ and normalised again, and σ² is multiplied by τ. τ = 1 is the mixture; τ = 0 is the limit: the mean
 # of the component with the largest π, without chance. Draw from `generator` (None is torch's global one). In which order you draw is yours to choose: the check looks at
 # thousands of draws. No gradient is needed here.
+
 
 # %% exercise="sample_mixture"
 def sample_mixture(
@@ -396,6 +400,7 @@ ex.sample_mixture.check(sample_mixture)
 # $p(z)=\sum_k\pi_k\prod_j\mathcal N(z_j;\mu_{jk},\sigma_{jk}^2)$. `log_pi` is `(..., K)`, one weight for each component; `mu` and `log_sigma` are `(..., Z, K)`. Which
 # of the two sums, over j and over k, is now inside?
 
+
 # %% exercise="joint_mixture_nll"
 def joint_mixture_nll(
     target: torch.Tensor, log_pi: torch.Tensor, mu: torch.Tensor, log_sigma: torch.Tensor
@@ -420,10 +425,9 @@ ex.joint_mixture_nll.check(joint_mixture_nll)
 # A loss says which of two forecasts is better, not whether either is *right*. The probability integral transform (PIT) does: if targets come from the
 # forecast F, then the rank F(target) is uniform on [0, 1], whatever F looks like. Return $F(z)=\sum_k\pi_k\,\Phi\big((z-\mu_k)/\sigma_k\big)$ for each latent dimension.
 
+
 # %% exercise="pit"
-def pit(
-    target: torch.Tensor, log_pi: torch.Tensor, mu: torch.Tensor, log_sigma: torch.Tensor
-) -> torch.Tensor:
+def pit(target: torch.Tensor, log_pi: torch.Tensor, mu: torch.Tensor, log_sigma: torch.Tensor) -> torch.Tensor:
     """The share of each dimension's mixture below the target: target (..., Z), others (..., Z, K) -> (..., Z)."""
     ### BEGIN SOLUTION
     standard = (target.unsqueeze(-1) - mu) * torch.exp(-log_sigma)
@@ -449,11 +453,11 @@ ex.pit.check(pit)
 # Start at every component's mean, make `steps` steps, and return for each latent dimension the end point that stands highest. (The
 # world model does without it: leave it for later if you like.)
 
+
 # %% exercise="find_mode"
-def find_mode(
-    log_pi: torch.Tensor, mu: torch.Tensor, log_sigma: torch.Tensor, steps: int = 300
-) -> torch.Tensor:
+def find_mode(log_pi: torch.Tensor, mu: torch.Tensor, log_sigma: torch.Tensor, steps: int = 300) -> torch.Tensor:
     """Where each latent dimension's density is highest: (..., Z, K) -> (..., Z)."""
+
     ### BEGIN SOLUTION
     def log_joint(z: torch.Tensor) -> torch.Tensor:  # (..., Z, S) points -> (..., Z, S, K), log π·N but for a constant
         standard = (z.unsqueeze(-1) - mu.unsqueeze(-2)) * torch.exp(-log_sigma).unsqueeze(-2)
@@ -515,7 +519,8 @@ lesson.questions["cold"].reveal()
 # %% [markdown]
 # **K = 1, 2 and 5 on held-out data.** Bishop's problem, in units of t, on 2,000 fresh points; and the fork, in pixels, on forks in 64 other worlds. ± is two standard
 # errors; differences are paired, row by row, and for Dodge the independent draws are worlds, not rows. For the fork the best possible loss is known:
-# log 2 for the side, and 0 for a column that is uniform within one pixel (less near the walls, where both sides lead to nearly the same place).
+# log 2 for the side, and 0 for a column that is uniform within one pixel (less near the walls, where both sides lead to nearly the same place). Far from the walls the
+# formula above, ½·log(1 + d²/σ²) − log 2, says what K = 2 should gain.
 #
 # And the picture to remember: every point is coloured by *your* responsibilities, and the dashed line is what one Gaussian says.
 
@@ -524,11 +529,19 @@ names = ["K = 1", "K = 2", "K = 5"]
 with LossPlot("Bishop’s inverse problem, yours", names, -1.3, 0.6) as plot:
     inverse = {K: train(f"K = {K}", inverse_train, inverse_test, K, split, nll, show=plot.show) for K in (1, 2, 5)}
 with LossPlot("A fork in Dodge, yours", names, 0.5, 4) as plot:
-    forks = {K: train(f"K = {K}", fork_train, fork_test, K, split, nll, show=plot.show) for K in (1, 2, 5)}
+    forks = {K: train(f"K = {K}", fork_train, fork_test, K, split, nll, layers=2, show=plot.show) for K in (1, 2, 5)}
 print("Bishop’s problem, 2,000 held-out points")
 print(table({f"K = {K}": fit for K, fit in inverse.items()}, inverse_test.world))
-print(f"\nThe fork, {len(fork_test.x)} held-out forks; no model can be better than {fork_entropy(fork_test.x.numpy()):.2f} nats")
+print(
+    f"\nThe fork, {len(fork_test.x)} held-out forks; no model can be better than {fork_entropy(fork_test.x.numpy()):.2f} nats"
+)
 print(table({f"K = {K}": fit for K, fit in forks.items()}, fork_test.world))
+central = (fork_test.x[:, 0] > 10) & (fork_test.x[:, 0] < 22)
+gain, error = mean_and_error((forks[1].each - forks[2].each)[central], fork_test.world[central])
+by_formula = 0.5 * math.log(1 + 6**2 * 12) - math.log(2)  # a pixel's uniform noise has σ² = 1/12
+print(
+    f"away from the walls K = 2 is better by {gain:.2f} ± {2 * error:.2f}; two bells of that σ at ±6: {by_formula:.2f}"
+)
 for fits, world in ((inverse, inverse_test.world), (forks, fork_test.world)):
     gain, error = mean_and_error(fits[1].each - fits[2].each, world)
     assert gain > 2 * error  # K = 2 beats K = 1
@@ -536,25 +549,20 @@ signature({**seen, **inverse}, inverse_test, forks, fork_test, gammas)
 
 # %% [markdown]
 # K = 1 is not wrong about its own ignorance: its band is as wide as the cloud. It has nowhere else to put its mass. And note the signs:
-# on Bishop's problem the losses are negative, with t in [0, 1]; in pixels they are positive. K = 5 is better than 2 on the fork, although there are but two
-# futures: several bells together make the flat top of a pixel, and follow the kinks at the walls.
+# on Bishop's problem the losses are negative, with t in [0, 1]; in pixels they are positive. From K = 2 to 5 little is left to gain on the fork, which has but two
+# futures: several bells together make a flatter top than one. Where they stay above the floor it is for the kinks at the walls, and because a bell is no box. (The intervals
+# are those of the held-out rows. Another seed of the *training* moves these losses by a few hundredths of a nat, too.)
 #
-# **Is it calibrated?** Ranks of the held-out forks. K = 1 at ±6 has σ ≈ 6, so the truth is always one σ to either side: where must its ranks be? (Φ(−1) = 0.16, Φ(1) = 0.84.)
+# **Is it calibrated?** Ranks of the held-out forks. K = 1 at ±6 has σ ≈ 6, so the truth is about one σ to either side: where must its ranks be? (Φ(−1) = 0.16, Φ(1) = 0.84.)
+#
+# **One answer, if it must be.** For x across the middle of Bishop's problem, three point forecasts from the same mixture (K = 5): its mean, the mean of the component
+# with the most weight (that is τ = 0), and your mode. Put each *forward*, through t + 0.3·sin(2πt): does it lead back to x?
 
 # %% tags=["nbval-ignore-output"]
 with torch.no_grad():
     ranks = {f"K = {K}": rank(fork_test.target, *fit.net(fork_test.x))[:, 0].numpy() for K, fit in forks.items()}
 print(f"by chance the distance to uniform stays below {1.36 / math.sqrt(len(fork_test.x)):.3f} in 95 % of cases")
-pit_picture(ranks)
 
-# %% [markdown]
-# K = 1 has the right mean and the right variance, and a histogram with two spikes: calibrated in its first two moments, and nowhere else. The wide
-# bell is over-cautious in the middle *and* in the tails. What is left with K = 2 and 5 are the walls, and a network that was trained for a second.
-#
-# **One answer, if it must be.** For x across the middle, three point forecasts from the same mixture (K = 5): its mean, the mean of the component with the most weight
-# (that is τ = 0), and your mode. Put each *forward*, through t + 0.3·sin(2πt): does it lead back to x?
-
-# %% tags=["nbval-ignore-output"]
 x = torch.linspace(0.2, 0.8, 241)[:, None]
 log_pi, mu, log_sigma = inverse[5].net(x)
 guesses = {
@@ -566,10 +574,13 @@ guesses = {name: guess[:, 0].numpy() for name, guess in guesses.items()}
 for name, guess in guesses.items():
     off = np.abs(forward(guess) - x[:, 0].numpy())
     print(f"{name:<12} off by {off.mean():.3f} on average, beyond the noise (0.1) at {np.mean(off > 0.1):.0%} of the x")
-points_picture(x[:, 0].numpy(), guesses, inverse_test)
+display(pit_picture(ranks), points_picture(x[:, 0].numpy(), guesses, inverse_test))
 
 # %% [markdown]
-# A mean of solutions is no solution. (At x = ½ the mean happens to lie on the middle branch: symmetry, not skill.)
+# K = 1 has about the right mean and variance, and a histogram with two spikes: calibrated in its first two moments, and nowhere else. It reserves probability for
+# the middle and for the tails, where nothing comes. And below: a mean of solutions is no solution. (At x = ½ it happens to lie on the middle branch: symmetry, not
+# skill.) The mode prefers the outer branches, where the cloud is narrow and so the density high; the component with the most weight is often the middle one. Both are answers; they
+# answer different questions.
 #
 # **Now the real thing: the fork in latents.** What M must predict is not a column but z, the 16 latents of a VAE. So: the same hidden hazards; as input all
 # that a perfect memory would know (where everything is, and the coming actions); as target the code of the frame seven steps later, drawn from its q(z|x) anew in each batch.
@@ -586,11 +597,11 @@ test_codes, test_logvar = latent_data(test_rows, memories.held_out)
 noise = torch.randn(test_logvar.shape, generator=torch.Generator().manual_seed(0))
 test_codes = test_codes._replace(target=test_codes.target + torch.exp(0.5 * test_logvar) * noise)
 
-settings = dict(logvar=logvar, hidden=64, layers=2, rate=0.01, batch=128, steps=1500)
+settings = {"logvar": logvar, "hidden": 64, "layers": 2, "rate": 0.01, "batch": 128, "steps": 1500}
 titles = {"each dimension, K = 1": (1, False), "each dimension, K = 2": (2, False), "each dimension, K = 5": (5, False)}
 titles |= {"the vector, K = 2": (2, True), "the vector, K = 5": (5, True)}
 latent = {}
-with LossPlot("The fork in 16 latents", list(titles), 4, 24, 1500) as plot:
+with LossPlot("The fork in 16 latents", list(titles), 4, 32, 1500) as plot:
     for title, (K, shared) in titles.items():
         loss = joint_nll if shared else nll
         latent[title] = train(title, codes, test_codes, K, split, loss, shared=shared, show=plot.show, **settings)
@@ -598,7 +609,9 @@ print(table(latent, test_codes.world))
 
 middle = in_the_middle(test_rows)
 column, one_fork = test_rows.column[middle], middle[3]
-rows = {"what happened": torch.from_numpy(memories.held_out.frames[test_rows.step[middle[:10]] + 7][:, 0]).float() / 255}
+rows = {
+    "what happened": torch.from_numpy(memories.held_out.frames[test_rows.step[middle[:10]] + 7][:, 0]).float() / 255
+}
 print(f"\n{'':<24} left   right   both   neither")
 shares = futures_seen(decode(memories.vae, test_codes.target[middle]), column)
 print(f"{'the true codes':<24}" + "".join(f"{share:6.0%} " for share in shares))
@@ -615,10 +628,10 @@ assert gain > 2 * error
 dream_picture(rows)
 
 # %% [markdown]
-# This is what the factorisation costs. The side of the fork is written in *several* latents at once. A mixture for each dimension can say of
+# This is what the factorisation costs: nats, and whole hazards. (Another training moves the vector's losses by a nat or so; the gap is larger.) The side of the fork is written in *several* latents at once. A mixture for each dimension can say of
 # each latent "left or right", but not "all left or all right": it draws every dimension's side by a coin of its own, and the decoder, given a code
-# that no frame ever had, draws a smear. So it gains little from K. One mixture over the vector throws one coin. With D such dimensions the
-# first agrees with itself in 2 of 2^D draws.
+# that no frame ever had, draws a smear. So it gains little from K. One mixture over the vector throws one coin. With D such dimensions,
+# D coins agree in 2 of 2^D draws.
 #
 # Why does the paper do it all the same, and our world model with it? It is *one step* ahead there, not seven: the two futures are still close together, and the
 # next step sees what was drawn. Each dimension also gets K means of its own, K^Z combinations, without asking for K^Z components. It is a
@@ -653,7 +666,7 @@ lesson.card()
 # means start at 0: how long until the components part? One extension: a full covariance in each component, by the Cholesky roots of lesson 03. Does one mixture over the
 # vector then need fewer components?
 #
-# **You can now read** Bishop (1994), [*Mixture Density Networks*](https://publications.aston.ac.uk/id/eprint/373/), Eqs. 22–29 and the inverse problem that you solved;
+# **You can now read** Bishop (1994), [*Mixture Density Networks*](https://publications.aston.ac.uk/id/eprint/373/), Eqs. 22, 23, 29 and 37, and the inverse problem that you solved;
 # Graves (2013), [*Generating Sequences With Recurrent Neural Networks*](https://arxiv.org/abs/1308.0850), the section on handwriting prediction; Ha & Eck (2017),
 # [*A Neural Representation of Sketch Drawings*](https://arxiv.org/abs/1704.03477), Eq. 8 for the temperature; Carreira-Perpiñán (2000), *Mode-finding for mixtures of
 # Gaussian distributions*.

@@ -354,9 +354,7 @@ def parts_cases(rng: Rng) -> Iterator[Case]:
     yield Case({"out": sure, "latent_dim": 2, "components": 3, "bound": 2.0}, "very sure of one component", ("out",))
 
 
-def mixture_parts(
-    out: Tensor, latent_dim: int, components: int, bound: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def mixture_parts(out: Tensor, latent_dim: int, components: int, bound: float) -> tuple[Tensor, Tensor, Tensor]:
     logits, mu, s = out.unflatten(-1, (3, latent_dim, components)).unbind(dim=-3)  # each (..., Z, K)
     log_pi = F.log_softmax(logits, dim=-1)
     return log_pi, mu, bound * torch.tanh(s / bound)
@@ -385,9 +383,7 @@ def head(
 
 
 def parts_by_chunks(out: Tensor, latent_dim: int, components: int, bound: float) -> Parts:
-    logits, mu, s = (
-        piece.reshape(*out.shape[:-1], latent_dim, components) for piece in torch.chunk(out, 3, dim=-1)
-    )
+    logits, mu, s = (piece.reshape(*out.shape[:-1], latent_dim, components) for piece in torch.chunk(out, 3, dim=-1))
     return logits - torch.logsumexp(logits, -1, keepdim=True), mu, torch.tanh(s / bound) * bound
 
 
@@ -663,7 +659,13 @@ def sample_properties(ask: Ask, rng: Rng) -> str:
 
     def case(temperature: float, seed: int | None = None) -> Case:
         generator = None if seed is None else torch.Generator().manual_seed(seed)
-        inputs = {"log_pi": log_pi, "mu": mu, "log_sigma": log_sigma, "temperature": temperature, "generator": generator}
+        inputs = {
+            "log_pi": log_pi,
+            "mu": mu,
+            "log_sigma": log_sigma,
+            "temperature": temperature,
+            "generator": generator,
+        }
         return Case(inputs, f"{rows} times the same three mixtures, τ = {temperature:g}")
 
     def seeded(number: int) -> Answer:
@@ -792,7 +794,11 @@ def drawn(
     own: bool = True,
 ) -> Answer:
     def wrong(
-        log_pi: Tensor, mu: Tensor, log_sigma: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None
+        log_pi: Tensor,
+        mu: Tensor,
+        log_sigma: Tensor,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         if temperature == 0 and zero:
             return mu.gather(-1, log_pi.argmax(-1, keepdim=True)).squeeze(-1)

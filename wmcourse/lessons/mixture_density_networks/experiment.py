@@ -6,6 +6,7 @@ log-likelihood, with the learner's functions. Only the data differ.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,8 +29,7 @@ Split = Callable[[Tensor, int, int, float], Parts]
 Loss = Callable[..., Tensor]
 
 BOUND = 5.0  # of log σ, in units of the targets' own spread
-AHEAD = 7  # steps from the last frame on which a hazard is wholly hidden to the one that is predicted
-ASIDE = (AHEAD - 1) * Rules().turn  # pixels to the side by then: it forks in the second of these steps
+AHEAD = 7  # steps from the last frame on which a hazard is wholly hidden; it forks in the second of them
 BATCH, STEPS, EVERY = 256, 1000, 50
 WALL = Rules().hazard / 2  # a hazard's centre stays that far from the frame's edge
 COLUMNS = np.linspace(WALL, SIZE - WALL, 113)  # where a hazard may be, pixels
@@ -74,7 +74,8 @@ def find_forks(play: Sequences, steps: int) -> Forks:
     """The forks of random play, ``steps`` in each world, whose next AHEAD steps are of the same episode."""
     rules = Rules()
     row, slot = torch.nonzero(
-        (play.hazard_y + rules.fall < rules.fork_row) & (play.hazard_y + 2 * rules.fall >= rules.fork_row), as_tuple=True
+        (play.hazard_y + rules.fall < rules.fork_row) & (play.hazard_y + 2 * rules.fall >= rules.fork_row),
+        as_tuple=True,
     )
     whole = row + AHEAD < len(play)
     row, slot = row[whole], slot[whole]
@@ -108,11 +109,16 @@ def dodge_forks() -> tuple[Data, Data]:
 
 
 def two_futures(column: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How far a hazard moves in AHEAD steps if it forks to the left, and to the right; the walls reflect it."""
-    column = np.asarray(column, np.float64)
-    left, right = column - ASIDE, column + ASIDE
-    left, right = np.where(left < WALL, 2 * WALL - left, left), np.where(right > SIZE - WALL, 2 * (SIZE - WALL) - right, right)
-    return left - column, right - column
+    """How far a hazard moves in AHEAD steps if it forks to the left, and to the right; the walls turn it round."""
+    column, sides = np.asarray(column, np.float64), []
+    for turn in (-Rules().turn, Rules().turn):
+        x, drift = column.copy(), np.full_like(column, turn)
+        for _ in range(AHEAD - 1):
+            outside = (x + drift < WALL) | (x + drift > SIZE - WALL)
+            drift = np.where(outside, -drift, drift)  # and the whole step goes the other way
+            x = x + drift
+        sides.append(x - column)
+    return sides[0], sides[1]
 
 
 def fork_entropy(column: NDArray[Any]) -> float:
@@ -143,7 +149,7 @@ class MixtureNet(nn.Module):
         self.x_mean, self.x_std = data.x.mean(0), data.x.std(0) + 1e-6
         self.mean, self.std = data.target.mean(0)[:, None], data.target.std(0)[:, None]
         sizes = [data.x.shape[1], *[hidden] * layers]
-        body = [layer for a, b in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(a, b), nn.Tanh())]
+        body = [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), nn.Tanh())]
         weights = components if shared else self.latent * components
         self.body, self.head = nn.Sequential(*body), nn.Linear(hidden, weights + 2 * self.latent * components)
         with torch.no_grad():

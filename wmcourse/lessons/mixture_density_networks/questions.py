@@ -12,7 +12,9 @@ QUESTIONS = (
         "A hazard goes six pixels to the left or six to the right, with equal chance. A network is trained by squared error to "
         "say how far. What does it say?",
         (
-            Choice("−6 or +6, one of them at random", "A network's output is a function of its input: no chance in it."),
+            Choice(
+                "−6 or +6, one of them at random", "A network's output is a function of its input: no chance in it."
+            ),
             Choice(
                 "0, straight on",
                 "The number with the least expected squared error is the mean of what may come, and here nothing ever comes "
@@ -54,7 +56,10 @@ QUESTIONS = (
         because="The weights become π^(1/τ) = π², normalised again: 0.16/(0.16 + 0.36) = 0.31.",
         wrong=(
             (0.4, "That is τ = 1. Below 1 the likely become likelier."),
-            (0.2, "0.4·½ leaves the other with 0.6, and the two must sum to 1. Probabilities are raised to the power 1/τ."),
+            (
+                0.2,
+                "0.4·½ leaves the other with 0.6, and the two must sum to 1. Probabilities are raised to the power 1/τ.",
+            ),
             (0.16, "0.4² is not normalised yet: the other is 0.6², and together they must make 1."),
             (
                 math.sqrt(0.4) / (math.sqrt(0.4) + math.sqrt(0.6)),

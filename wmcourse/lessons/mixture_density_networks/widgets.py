@@ -68,7 +68,12 @@ def opening() -> Image:
     state, futures = at_the_fork()
     left, right = (draw(future)[0, ..., 0].astype(float) for future in futures)
     pictures = [draw(state)[0, ..., 0], left, right, (left + right) / 2]
-    titles = ["now: it is behind the band", "in seven steps, half of the time", "the other half", "what one number per pixel says"]
+    titles = [
+        "now: it is behind the band",
+        "in seven steps, half of the time",
+        "the other half",
+        "the average of the two",
+    ]
     figure, axes = stage(9.6, 2.7, 4)
     for ax, pixels, title in zip(axes, pictures, titles, strict=True):
         ax.imshow(pixels, cmap="gray", vmin=0, vmax=255)
@@ -77,7 +82,9 @@ def opening() -> Image:
         ax.spines[:].set_visible(False)
     x = float(state.hazard_x[0, 0])
     axes[0].plot([x], [state.hazard_y[0, 0]], "s", mfc="none", mec=ORANGE, ms=9)
-    axes[0].annotate("hidden here", (x, 14), (x + 2.5, 21), color=ORANGE, size=9, arrowprops={"arrowstyle": "-", "color": ORANGE})
+    axes[0].annotate(
+        "hidden here", (x, 14), (x + 2.5, 21), color=ORANGE, size=9, arrowprops={"arrowstyle": "-", "color": ORANGE}
+    )
     return still(
         figure,
         "Four frames of Dodge: a hazard hidden behind the band; seven steps later to the left; to the right; and the average, "
@@ -92,7 +99,9 @@ def two_bells() -> Explorer:
     """Who is responsible for a target, and how hard it pulls at whom."""
     figure, (left, right) = stage(9.0, 3.5, 2, width_ratios=(1.7, 1))
     grid = np.linspace(-5, 5, 501)
-    curves = [left.plot(grid, grid * 0, color=c, lw=1.5, label=f"π{i} · bell {i}")[0] for i, c in ((1, BLUE), (2, ORANGE))]
+    curves = [
+        left.plot(grid, grid * 0, color=c, lw=1.5, label=f"π{i} · bell {i}")[0] for i, c in ((1, BLUE), (2, ORANGE))
+    ]
     (total,) = left.plot(grid, grid * 0, color="black", lw=2, label="mixture")
     (at,) = left.plot([0, 0], [0, 1], color=GREY, ls=":", lw=1)
     arrows = [left.plot([], [], color=c, lw=3, solid_capstyle="butt")[0] for c in (BLUE, ORANGE)]
@@ -100,9 +109,9 @@ def two_bells() -> Explorer:
     left.set(xlim=(-5, 5), ylim=(-0.13, 0.75), xlabel="z", ylabel="density")
     left.legend(frameon=False, loc="upper left", fontsize=9)
     bars = right.barh([1, 0], [0.5, 0.5], color=[BLUE, ORANGE], height=0.6)
-    marks = right.plot([0.5, 0.5], [1, 0], "|", color="black", ms=26, mew=2, label="weight π, before z is seen")[0]
-    right.set(xlim=(0, 1), ylim=(-0.6, 2.1), yticks=[1, 0], yticklabels=["γ₁", "γ₂"], xlabel="responsibility")
-    right.legend(frameon=False, loc="upper right", fontsize=9)
+    marks = right.plot([0.5, 0.5], [1, 0], "|", color="black", ms=26, mew=2)[0]
+    right.set(xlim=(0, 1), ylim=(-0.6, 1.6), yticks=[1, 0], yticklabels=["γ₁", "γ₂"], xlabel="responsibility")
+    right.set_title("bars: γ; black: π, before z is seen", size=10)
 
     def draw(z: float, apart: float, sigma_2: float, pi_1: float) -> str:
         pi, mu, sigma = np.array([pi_1, 1 - pi_1]), np.array([-apart, apart]), np.array([0.8, sigma_2])
@@ -164,7 +173,7 @@ def inverse_explorer(fits: dict[int, Fit], data: Data) -> Explorer:
     grid = np.linspace(-0.25, 1.25, 301)
     curves = [right.plot([], [], color=colour, lw=1.2)[0] for colour in COLOURS]
     (total,) = right.plot(grid, grid, color="black", lw=2)
-    right.set(xlim=(-0.25, 1.25), ylim=(0, 7), xlabel="t", ylabel="density at the dotted x and this τ")
+    right.set(xlim=(-0.25, 1.25), ylim=(0, 7), xlabel="t", ylabel="density at the dotted x")
     means = {K: parts_of(fit, INVERSE) for K, fit in fits.items()}
     drawn = {K: parts_of(fit, here) for K, fit in fits.items()}
     singles = {K: parts_of(fit, np.linspace(0, 1, 51)) for K, fit in fits.items()}
@@ -192,7 +201,9 @@ def inverse_explorer(fits: dict[int, Fit], data: Data) -> Explorer:
         at.set_xdata([x, x])
         pi = np.exp(parts[0])
         mean = float((pi * parts[1]).sum())
-        rows_text = ", ".join(f"{p:.2f} at {m:.2f}" for p, m in sorted(zip(pi, parts[1], strict=True), reverse=True) if p > 0.02)
+        rows_text = ", ".join(
+            f"{p:.2f} at {m:.2f}" for p, m in sorted(zip(pi, parts[1], strict=True), reverse=True) if p > 0.02
+        )
         return (
             f"K = {components}: held-out loss <b>{fits[components].held_out[-1]:.2f} nats</b>; at x = {x:.2f} the weights and means are "
             f"<b>{rows_text}</b>; the mixture's mean is {mean:.2f}"
@@ -217,7 +228,7 @@ def fork_explorer(fits: dict[int, Fit]) -> Explorer:
     frame = left.imshow(np.zeros((SIZE, SIZE)), cmap="gray", vmin=0, vmax=255, extent=(0, SIZE, SIZE, 0))
     (hidden,) = left.plot([], [], "s", mfc="none", mec=ORANGE, ms=13, mew=2)
     (bright,) = left.plot([], [], "s", mfc="none", mec=BLUE, ms=13, mew=2, ls="")
-    left.set(xticks=[], yticks=[], xlabel="orange: now, behind the band; blue: in seven steps", xlim=(0, SIZE), ylim=(SIZE, 0))
+    left.set(xticks=[], yticks=[], xlabel="orange: now; blue: in seven steps", xlim=(0, SIZE), ylim=(SIZE, 0))
     left.spines[:].set_visible(False)
     (total,) = right.plot(FORK, FORK, color="black", lw=2, label="the network")
     curves = [right.plot([], [], color=colour, lw=1.2)[0] for colour in COLOURS]
@@ -295,7 +306,12 @@ def mixed_colours(gamma: NDArray[Any]) -> NDArray[Any]:
 
 
 def signature(
-    inverse: dict[int, Fit], inverse_data: Data, forks: dict[int, Fit], fork_test: Data, gamma_of: Any, components: int = 3
+    inverse: dict[int, Fit],
+    inverse_data: Data,
+    forks: dict[int, Fit],
+    fork_test: Data,
+    gamma_of: Any,
+    components: int = 3,
 ) -> Image:
     """Bishop's problem and Dodge's fork: points coloured by responsibility, and the mean that K = 1 says."""
     figure, (left, right) = stage(10.0, 4.3, 2)
@@ -309,15 +325,20 @@ def signature(
         axes.scatter(x[:, 0], target[:, 0], c=mixed_colours(gamma), s=9, alpha=0.55, lw=0)
         _, mean, log_sigma = parts_of(fits[1], grid)
         sigma = np.exp(log_sigma[:, 0])
-        axes.fill_between(grid, mean[:, 0] - sigma, mean[:, 0] + sigma, color=GREY, alpha=0.16, lw=0, label="K = 1: mean ± σ")
+        axes.fill_between(
+            grid, mean[:, 0] - sigma, mean[:, 0] + sigma, color=GREY, alpha=0.16, lw=0, label="K = 1: mean ± σ"
+        )
         axes.plot(grid, mean[:, 0], color="black", ls="--", lw=2, label="K = 1: mean")
         log_pi, mu, _ = parts_of(fits[k], grid)
         for j in range(k):
             shown = np.where(np.exp(log_pi[:, j]) > 0.1, mu[:, j], np.nan)
             axes.plot(grid, shown, color="white", lw=4.5)
             axes.plot(grid, shown, color=COLOURS[j], lw=2.5, label=f"K = {k}: component {j + 1}")
-        axes.legend(frameon=True, framealpha=0.9, edgecolor="none", fontsize=8, loc="lower right" if axes is left else "center left")
-    left.set(xlim=(-0.05, 1.05), ylim=(-0.1, 1.1), xlabel="x, given", ylabel="t, asked for", title="Bishop’s inverse problem")
+        place = {"loc": "lower right"} if axes is left else {"loc": "center", "bbox_to_anchor": (0.57, 0.72)}
+        axes.legend(frameon=True, framealpha=0.9, edgecolor="none", fontsize=8, **place)
+    left.set(
+        xlim=(-0.05, 1.05), ylim=(-0.1, 1.1), xlabel="x, given", ylabel="t, asked for", title="Bishop’s inverse problem"
+    )
     right.set(
         xlim=(WALL - 0.5, SIZE - WALL + 0.5), xlabel="column of a hazard behind the band, pixels",
         ylabel="pixels to the right, seven steps later", title="a fork in Dodge",
@@ -357,16 +378,24 @@ def points_picture(x: NDArray[Any], guesses: dict[str, NDArray[Any]], data: Data
     right.axhspan(-0.1, 0.1, color=GREY, alpha=0.2, lw=0, label="within the noise")
     left.set(xlabel="x, given", ylabel="t, answered", ylim=(-0.1, 1.1))
     right.set(xlabel="x, given", ylabel="forward(t) − x")
-    right.legend(frameon=False, fontsize=9, loc="upper left")
-    return still(figure, "Left three answers t over x; right their error when put forward: the mean leaves the band of the noise")
+    right.legend(frameon=False, fontsize=9, loc="lower left")
+    return still(
+        figure, "Left three answers t over x; right their error when put forward: the mean leaves the band of the noise"
+    )
 
 
 def dream_picture(rows: dict[str, Tensor]) -> Image:
     """Rows of pictures (n, 32, 32), with a name each."""
     figure, axes = stage(9.4, 0.3 + 0.79 * len(rows))
-    sheets = [torch.nn.functional.pad(pictures, (1, 1, 1, 1), value=1.0).permute(1, 0, 2).flatten(1) for pictures in rows.values()]
+    sheets = [
+        torch.nn.functional.pad(pictures, (1, 1, 1, 1), value=1.0).permute(1, 0, 2).flatten(1)
+        for pictures in rows.values()
+    ]
     axes.imshow(torch.cat(sheets), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xticks=[], yticks=[34 * i + 17 for i in range(len(rows))], yticklabels=list(rows))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    return still(figure, f"Rows of frames: {', '.join(rows)}. One mixture over the vector draws whole hazards, one in each dimension ghosts")
+    return still(
+        figure,
+        f"Rows of frames: {', '.join(rows)}. One mixture over the vector draws whole hazards, one in each dimension ghosts",
+    )
