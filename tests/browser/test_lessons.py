@@ -105,6 +105,17 @@ LEARNERS = {
             return torch.tanh(x @ w_ih.T + b_ih + h @ w_hh.T)
         """,
         "one bias forgotten",
+    "07": Learner(
+        "07_mixture_density_networks",
+        "by_logit",
+        "mixture_nll",
+        """\
+        def mixture_nll(target, log_pi, mu, log_sigma):
+            standard = (target.unsqueeze(-1) - mu) * torch.exp(-log_sigma)
+            log_component = -log_sigma - 0.5 * standard.square() - 0.5 * math.log(2 * math.pi)
+            return -(log_pi + log_component).sum(dim=-1).sum(dim=-1)
+        """,
+        "sum of logs",
     ),
 }
 

@@ -1,0 +1,187 @@
+"""Lesson 07's derivation: its symbols, the learner's steps, and the formulas of its card."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from wmcourse.lessons.derivation import Step
+from wmcourse.lessons.exercise import Mistake
+
+z, a, mu_1, mu_2 = sp.symbols("z a mu_1 mu_2", real=True)
+sigma, sigma_1, sigma_2, d = sp.symbols("sigma sigma_1 sigma_2 d", positive=True)
+pi_1, gamma_1 = sp.symbols("pi_1 gamma_1", positive=True)
+l_1, l_2, m = sp.symbols("l_1 l_2 m", real=True)  # the logits behind π
+n_1, n_2 = sp.symbols("n_1 n_2", positive=True)  # densities of the components, whatever they are
+log_sigma_1 = sp.Symbol(r"\log\sigma_1", real=True)
+
+BY_MU = gamma_1 * (mu_1 - z) / sigma_1**2
+BY_LOGIT = pi_1 - gamma_1
+BY_LOG_SIGMA = gamma_1 * (1 - (z - mu_1) ** 2 / sigma_1**2)
+VARIANCE = pi_1 * sigma_1**2 + (1 - pi_1) * sigma_2**2 + pi_1 * (1 - pi_1) * (mu_1 - mu_2) ** 2
+
+STEPS = (
+    Step(
+        "by_mu",
+        "What moves a component's mean",
+        5,
+        2,
+        (
+            "L = −log(π₁N₁ + π₂N₂). The outer derivative is −1/(π₁N₁ + π₂N₂), and only N₁ depends on μ₁. What is ∂N₁/∂μ₁, "
+            "written with N₁ itself?",
+            "∂N₁/∂μ₁ = N₁·(z − μ₁)/σ₁². So there is a fraction π₁N₁/(π₁N₁ + π₂N₂), which has a name, and a minus.",
+        ),
+        (
+            Mistake(
+                "as if it were alone",
+                (mu_1 - z) / sigma_1**2,
+                "This is the gradient of one bell, K = 1. In a mixture each component gets its *share* of it: γ₁.",
+            ),
+            Mistake(
+                "the sign",
+                -BY_MU,
+                "This is the slope of log p. L is its negative: where z lies to the right of μ₁, a larger μ₁ makes the loss "
+                "smaller.",
+            ),
+            Mistake(
+                "the weight for the responsibility",
+                pi_1 * (mu_1 - z) / sigma_1**2,
+                "π₁ is the share before z is seen. The fraction that comes out of the logarithm's derivative is π₁N₁/Σ, and "
+                "that is γ₁.",
+            ),
+            Mistake(
+                "σ in place of σ²",
+                gamma_1 * (mu_1 - z) / sigma_1,
+                "The exponent is −(z − μ₁)²/2σ₁²; its slope by μ₁ is (z − μ₁)/σ₁².",
+            ),
+            Mistake(
+                "twice too large",
+                2 * BY_MU,
+                "The 2 from the square and the ½ of the exponent cancel.",
+            ),
+            Mistake(
+                "not divided by σ²",
+                gamma_1 * (mu_1 - z),
+                "The distance is measured in σ's: the exponent has 2σ₁² below.",
+            ),
+        ),
+        (-gamma_1 * (z - mu_1) / sigma_1**2, gamma_1 * mu_1 / sigma_1**2 - gamma_1 * z / sigma_1**2),
+        expected=BY_MU,
+        assumptions="z and μ₁ real, σ₁ > 0, γ₁ > 0",
+    ),
+    Step(
+        "by_logit",
+        "What moves a component's weight",
+        5,
+        2,
+        (
+            "By π₁ as if it were free, ∂L/∂π₁ = −N₁/Σ = −γ₁/π₁, and ∂L/∂π₂ = −γ₂/π₂. But a logit moves both weights: "
+            "∂π₁/∂l₁ = π₁(1 − π₁), and ∂π₂/∂l₁ = −π₁π₂.",
+            "−γ₁(1 − π₁) + γ₂π₁, and γ₂ = 1 − γ₁.",
+        ),
+        (
+            Mistake(
+                "the sign",
+                gamma_1 - pi_1,
+                "Where a component explains more than its weight promised, γ₁ > π₁, its logit should grow: the slope of a "
+                "*loss* is then negative.",
+            ),
+            Mistake(
+                "the slope by log π",
+                -gamma_1,
+                "This is ∂L/∂log π₁ with the other weights held fast. A logit raises one weight at the cost of all others: "
+                "the softmax adds +π₁.",
+            ),
+            Mistake(
+                "the slope by π",
+                -gamma_1 / pi_1,
+                "This is ∂L/∂π₁, as if π₁ could move alone. The network puts out logits, and a softmax makes weights of them.",
+            ),
+            Mistake(
+                "only the own weight moves",
+                -gamma_1 * (1 - pi_1),
+                "The chain rule has two paths: l₁ raises π₁, and lowers π₂ by as much.",
+            ),
+            Mistake(
+                "the weights' own slope",
+                pi_1 * (1 - pi_1),
+                "This is ∂π₁/∂l₁. L has not been differentiated yet.",
+            ),
+            Mistake(
+                "the slope of γ",
+                gamma_1 * (1 - gamma_1),
+                "This is ∂γ₁/∂l₁: responsibilities are a softmax, too. Asked for is ∂L/∂l₁.",
+            ),
+        ),
+        (pi_1 * (1 - gamma_1) - gamma_1 * (1 - pi_1), -(gamma_1 - pi_1)),
+        expected=BY_LOGIT,
+        assumptions="0 < π₁ < 1, 0 < γ₁ < 1",
+    ),
+    Step(
+        "mixture_variance",
+        "How wide a mixture is",
+        8,
+        2,
+        (
+            "Var = E[z²] − E[z]². Of one component E[z²] = σ² + μ², and expectations of a mixture are weighted sums.",
+            "π₁(σ₁² + μ₁²) + (1 − π₁)(σ₂² + μ₂²) − (π₁μ₁ + (1 − π₁)μ₂)². Any equal form will do; the tidiest has (μ₁ − μ₂)².",
+        ),
+        (
+            Mistake(
+                "the distance of the means forgotten",
+                pi_1 * sigma_1**2 + (1 - pi_1) * sigma_2**2,
+                "This is the average width *inside* the components. That the components lie apart spreads z, too: two needles far "
+                "apart make a wide mixture.",
+            ),
+            Mistake(
+                "the weights squared",
+                pi_1**2 * sigma_1**2 + (1 - pi_1) ** 2 * sigma_2**2,
+                "That is the variance of a weighted *sum* π₁z₁ + (1 − π₁)z₂. A mixture is one of the two, not their average.",
+            ),
+            Mistake(
+                "the squared mean not subtracted",
+                pi_1 * (sigma_1**2 + mu_1**2) + (1 - pi_1) * (sigma_2**2 + mu_2**2),
+                "This is E[z²]. The variance is E[z²] − E[z]².",
+            ),
+            Mistake(
+                "standard deviations averaged",
+                (pi_1 * sigma_1 + (1 - pi_1) * sigma_2) ** 2 + pi_1 * (1 - pi_1) * (mu_1 - mu_2) ** 2,
+                "Variances average, standard deviations do not.",
+            ),
+            Mistake(
+                "the distance without its weights",
+                pi_1 * sigma_1**2 + (1 - pi_1) * sigma_2**2 + (mu_1 - mu_2) ** 2,
+                "The means scatter around the common mean with the variance π₁(1 − π₁)(μ₁ − μ₂)²: a quarter of the squared "
+                "distance at equal weights, and 0 where one component has all.",
+            ),
+            Mistake(
+                "only the spread of the means",
+                pi_1 * (1 - pi_1) * (mu_1 - mu_2) ** 2,
+                "This is the variance of the component means. The width inside of each comes to it.",
+            ),
+        ),
+        (
+            pi_1 * (sigma_1**2 + mu_1**2)
+            + (1 - pi_1) * (sigma_2**2 + mu_2**2)
+            - (pi_1 * mu_1 + (1 - pi_1) * mu_2) ** 2,
+            sigma_2**2 + pi_1 * (sigma_1**2 - sigma_2**2) + (pi_1 - pi_1**2) * (mu_2 - mu_1) ** 2,
+        ),
+        expected=VARIANCE,
+        assumptions="μ₁, μ₂ real, σ₁, σ₂ > 0, π₁ the weight of the first, 1 − π₁ that of the second",
+    ),
+)
+
+L = sp.Symbol("L")
+K, PI, MU, SIG, GAMMA = (sp.Symbol(name) for name in ("k", r"\pi_k", r"\mu_k", r"\sigma_k", r"\gamma_k"))
+NORMAL = sp.Symbol(r"\mathcal{N}(z;\mu_k,\sigma_k^2)")
+NAMES = {mu_1: MU, sigma_1: SIG, gamma_1: GAMMA, pi_1: PI}
+TWO = {pi_1: sp.Symbol(r"\pi_1"), mu_1: sp.Symbol(r"\mu_1"), mu_2: sp.Symbol(r"\mu_2")}
+FORMULAS = {
+    "the loss, for each latent dimension": sp.Eq(
+        L, -sp.log(sp.Sum(PI * NORMAL, (K, 1, sp.Symbol("K")))), evaluate=False
+    ),
+    "responsibility": sp.Eq(GAMMA, PI * NORMAL / sp.Symbol(r"p(z)"), evaluate=False),
+    "slope by a mean": sp.Eq(sp.Symbol(r"\partial L/\partial\mu_k"), BY_MU.subs(NAMES), evaluate=False),
+    "slope by log σ": sp.Eq(sp.Symbol(r"\partial L/\partial\log\sigma_k"), BY_LOG_SIGMA.subs(NAMES), evaluate=False),
+    "slope by a logit": sp.Eq(sp.Symbol(r"\partial L/\partial l_k"), BY_LOGIT.subs(NAMES), evaluate=False),
+    "variance of two components": sp.Eq(sp.Symbol(r"\mathrm{Var}[z]"), VARIANCE, evaluate=False),
+}

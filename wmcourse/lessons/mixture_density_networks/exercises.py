@@ -1,0 +1,1480 @@
+"""Lesson 07's exercises: their inputs, their right answers, and the mistakes that people make in them."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from torch.nn import functional as F
+
+from wmcourse.lessons import judge
+from wmcourse.lessons.exercise import Ask, Exercise, Mistake
+from wmcourse.lessons.judge import Answer, Case, Outcome
+from wmcourse.mixture_density_networks import mixture_nll, sample_mixture
+
+Rng = np.random.Generator
+Parts = tuple[Tensor, Tensor, Tensor]
+WEIGHTS_CUT = "the weights do not learn"
+
+
+@dataclass(eq=False, repr=False)
+class Likelihood(Exercise):
+    """An exercise whose log_pi must get its gradient, too, judged by the logits behind it.
+
+    To normalise log π once more is no mistake, though it changes the gradient by log π itself: behind log_softmax, where
+    the network is, both are the same.
+    """
+
+    def hold(
+        self, answer: Answer, seed: int | None, cases: list[Case], got: list[Outcome], right: list[Outcome]
+    ) -> None:
+        for case in cases[:3]:
+            plain = Case(case.inputs, case.about)
+            mine, wanted = (judge.ask(functools.partial(by_logits, a), plain) for a in (answer, self.reference))
+            if mine.error is not None:
+                self.stopped(case, mine)
+            if mine.complaint or self.differ(mine.values[0], wanted.values[0]):
+                evidence = self.evidence(case, mine, wanted, "the gradient by the logits behind log π is not right.")
+                cut = next(mistake for mistake in self.known if mistake.name == WEIGHTS_CUT)
+                raise self.fail_as_mistake(cut, evidence)
+        super().hold(answer, seed, cases, got, right)
+
+
+def by_logits(answer: Answer, target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    """The slope of the answer's sum by the logits that log_pi is made of."""
+    logits = log_pi.clone().requires_grad_()
+    total = answer(target, F.log_softmax(logits, dim=-1), mu, log_sigma).sum()
+    if not total.requires_grad:
+        return torch.zeros_like(logits)
+    (slope,) = torch.autograd.grad(total, (logits,), allow_unused=True, materialize_grads=True)
+    return slope
+
+
+def log_normal(target: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    """Of each component: (..., Z) and (..., Z, K) -> (..., Z, K)."""
+    return -0.5 * ((target.unsqueeze(-1) - mu) / log_sigma.exp()).square() - log_sigma - 0.5 * math.log(2 * math.pi)
+
+
+def log_softmax(values: np.ndarray) -> np.ndarray:
+    """Over the last axis."""
+    return values - np.logaddexp.reduce(values, axis=-1, keepdims=True)
+
+
+def draw_mixture(rng: Rng, *shape: int, kind: Any = np.float64, shared: bool = False) -> dict[str, np.ndarray]:
+    """A target (..., Z) and a mixture (..., Z, K), or with weights (..., K) for the whole vector."""
+    weights = (*shape[:-2], shape[-1]) if shared else shape
+    parts = {
+        "target": rng.normal(0, 1.5, shape[:-1]),
+        "log_pi": log_softmax(rng.normal(0, 1.3, weights)),
+        "mu": rng.normal(0, 1.5, shape),
+        "log_sigma": rng.normal(-0.3, 0.7, shape),
+    }
+    return {name: value.astype(kind) for name, value in parts.items()}
+
+
+BY = ("target", "mu", "log_sigma")  # log_pi: see Likelihood
+
+
+def far_away(rng: Rng, shared: bool = False) -> Case:
+    """Where every density rounds to 0 in float32."""
+    parts = draw_mixture(rng, 3, 2, 3, kind=np.float32, shared=shared)
+    parts["target"] += np.float32(60)
+    parts["log_sigma"] -= np.float32(0.5)
+    return Case(parts, "far from every component", BY)
+
+
+# --- 1 · The negative log-likelihood
+
+
+def nll_cases(rng: Rng) -> Iterator[Case]:
+    yield Case(draw_mixture(rng, 4, 3, 2, kind=np.float32), "a small batch", BY)
+    yield Case(draw_mixture(rng, 1, 2, 5), "a batch of one, five components", BY)
+    yield Case(draw_mixture(rng, 3, int(rng.integers(4, 7)), 4, 3), "a batch of sequences (B, T, Z, K)", BY)
+    yield Case(draw_mixture(rng, 4, 2, 1), "a single component", BY)
+    yield far_away(rng)
+    many = draw_mixture(rng, 2, 200, 3, kind=np.float32)
+    many["log_sigma"] += np.float32(1.5)
+    yield Case(many, "200 latent dimensions", BY)
+    narrow = draw_mixture(rng, 3, 2, 2)
+    narrow["log_sigma"] = rng.uniform(-6, -4, (3, 2, 2))
+    narrow["target"] = narrow["mu"][..., 0] + 1e-3
+    yield Case(narrow, "very narrow components, and a target in one of them", BY)
+
+
+def nll(
+    combine: str = "log of sum",
+    scale: float = 1.0,
+    width: float = 1.0,
+    half: float = 0.5,
+    log_sigma_term: float = 1.0,
+    constant: str = "each",
+    over: str = "sum",
+    sign: float = -1.0,
+    weights: str = "given",
+) -> Answer:
+    def wrong(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+        log_weight = {
+            "given": log_pi,
+            "none": 0 * log_pi,
+            "axis": F.log_softmax(log_pi, dim=-2),
+            "cut": log_pi.detach(),
+            "linear": log_pi.exp(),
+        }[weights]
+        square = ((target.unsqueeze(-1) - mu) * torch.exp(-width * log_sigma)) ** 2
+        log_component = -half * square - log_sigma_term * log_sigma
+        log_c = 0.5 * math.log(2 * math.pi)
+        log_component = log_component - (log_c if constant == "each" else 0.0)
+        if combine == "log of sum":
+            each = torch.logsumexp(log_weight + log_component, -1)
+        elif combine == "sum of logs":
+            each = (log_weight + log_component).sum(-1)
+        elif combine == "mean of logs":
+            each = (log_weight.exp() * log_component).sum(-1)
+        elif combine == "density":
+            each = torch.log((log_weight.exp() * log_component.exp()).sum(-1))
+        elif combine == "floor":
+            each = torch.log((log_weight.exp() * log_component.exp()).sum(-1) + 1e-8)
+        elif combine == "product":
+            return -torch.log((log_weight.exp() * log_component.exp()).sum(-1).prod(-1))
+        elif combine == "best":
+            each = (log_weight + log_component).amax(-1)
+        elif combine == "axis":
+            each = torch.logsumexp(log_weight + log_component, -2)
+        elif combine == "vector":
+            return -torch.logsumexp((log_weight + log_component).sum(-2), -1)
+        if constant == "once":
+            return -each.sum(-1) + log_c
+        total = {"sum": each.sum(-1), "mean": each.mean(-1), "all": each.sum(-1).mean(), "not": each}[over]
+        return sign * total
+
+    return wrong
+
+
+def nll_from_distributions(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    mixture = MixtureSameFamily(Categorical(logits=log_pi), Normal(mu, log_sigma.exp()))
+    return -mixture.log_prob(target).sum(dim=-1)
+
+
+def nll_by_hand(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    log_component = log_pi + log_normal(target, mu, log_sigma)
+    m = log_component.max(dim=-1, keepdim=True).values
+    return -(m.squeeze(-1) + torch.log(torch.exp(log_component - m).sum(-1))).sum(-1)
+
+
+def nll_by_dimension(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    total = torch.zeros_like(target[..., 0])
+    for j in range(target.shape[-1]):
+        var = torch.exp(2 * log_sigma[..., j, :])
+        log_n = -((target[..., j, None] - mu[..., j, :]) ** 2) / (2 * var) - 0.5 * torch.log(2 * math.pi * var)
+        total = total - torch.logsumexp(log_pi[..., j, :].log_softmax(-1) + log_n, dim=-1)
+    return total
+
+
+def nll_shown(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    standard = (target.unsqueeze(-1) - mu) * torch.exp(-log_sigma)  # (..., Z, K)
+    log_component = log_pi - log_sigma - 0.5 * standard.square()  # without the constant -½ log 2π
+    constant = 0.5 * math.log(2 * math.pi) * target.shape[-1]
+    return constant - torch.logsumexp(log_component, dim=-1).sum(dim=-1)
+
+
+NLL = Likelihood(
+    "mixture_nll",
+    "The loss of a mixture",
+    15,
+    2,
+    (
+        "Start with log π + log N(z; μ, σ²) of every component, shape (..., Z, K). `target` lacks the last axis: "
+        "`target.unsqueeze(-1)` gives it one. How do K such logarithms become the logarithm of a sum?",
+        "`torch.logsumexp(log_component, dim=-1)` is log p(z_j) for each latent dimension. And log N = −½·((z − μ)/σ)² − log σ − "
+        "½·log 2π, with 1/σ = exp(−log_sigma).",
+        "`log_component = log_pi - log_sigma - 0.5 * standard.square()`, then logsumexp over −1, then the sum over the "
+        "dimensions (−1 again), a minus, and Z times ½·log 2π.",
+    ),
+    (
+        Mistake(
+            "the sum of logs for the log of the sum",
+            nll(combine="sum of logs"),
+            "You add up the components' logarithms: that is the log of their *product*, as if the target had to come from all of "
+            "them at once. Only one of them need explain it: p = Σ π·N, and the sum stands inside the logarithm. It is tempting "
+            "because all other sums in this loss stand outside.",
+        ),
+        Mistake(
+            "the mean of the components' logs",
+            nll(combine="mean of logs"),
+            "Σ π·log N is an average of losses, not the loss of an average. By Jensen it is never better, and its best "
+            "mixture is one bell K times over: every component is asked to explain every target. It is tempting because it "
+            "looks like an expectation.",
+        ),
+        Mistake(
+            "densities multiplied until they underflow",
+            nll(combine="product"),
+            "The formula is right and the arithmetic is not: a product of many densities, or one far from the centre, rounds "
+            "to 0 in float32, and log 0 is −∞. Add logarithms instead.",
+        ),
+        Mistake(
+            "the density before its logarithm",
+            nll(combine="density"),
+            "exp(−½·60²) is 0 in float32, and so are all K of them; their log is −∞ and the gradient NaN. Early in training "
+            "targets *are* far from every component. Stay in log space: `torch.logsumexp`.",
+        ),
+        Mistake(
+            "a small number inside the log",
+            nll(combine="floor"),
+            "log(p + 1e-8) is finite, and flat where p is small: a target far from every component has no gradient at all, and "
+            "that is where the gradient is needed. log-sum-exp needs no such number.",
+        ),
+        Mistake(
+            "only the best component",
+            nll(combine="best"),
+            "This takes the largest of the K terms (a hard assignment). It is an upper bound of the loss, up to log K too large, and the "
+            "others get no gradient.",
+        ),
+        Mistake(
+            "log σ read as log σ²",
+            nll(width=0.5, log_sigma_term=0.5),
+            "You treat `log_sigma` as a log-variance: it is log σ, so 1/σ = exp(−log_sigma), and log N has −log_sigma, whole. "
+            "The VAE's encoder puts out `logvar`, the mixture's head `log_sigma`: the name says which.",
+        ),
+        Mistake(
+            "σ in place of σ²",
+            nll(width=0.5),
+            "The square of the distance is divided by σ² = exp(2·log_sigma). You divide it by σ.",
+        ),
+        Mistake(
+            "softmax over the wrong axis",
+            nll(weights="axis"),
+            "You normalise log π over the latent dimensions (−2). The components are on the last axis, and `log_pi` is "
+            "normalised over them already.",
+        ),
+        Mistake(
+            "log-sum-exp over the wrong axis",
+            nll(combine="axis"),
+            "You add up densities of different latent *dimensions* (−2), and logarithms of components. The sum inside the "
+            "logarithm is over K, the last axis.",
+        ),
+        Mistake(
+            "one mixture for the whole vector",
+            nll(combine="vector"),
+            "You add up over the dimensions first, and take log-sum-exp then: one component for all dimensions at once, whose "
+            "weight is a product. That is another model (exercise 5). Here each dimension has a mixture of its own.",
+        ),
+        Mistake(
+            "π where log π belongs",
+            nll(weights="linear"),
+            "In log space weights are *added* as logarithms: log π + log N. You added exp(log_pi).",
+        ),
+        Mistake(
+            "the weights are ignored",
+            nll(weights="none"),
+            "Without log π all components count alike, and the density integrates to K, not to 1.",
+        ),
+        Mistake(
+            "the log σ of the density is missing",
+            nll(log_sigma_term=0.0),
+            "A bell that is narrower is also higher: log N contains −log σ. Without it a wider bell is always better, and σ grows "
+            "for ever.",
+        ),
+        Mistake(
+            "the ½ of the exponent is missing",
+            nll(half=1.0),
+            "The exponent is −½·((z − μ)/σ)². Without the ½ every σ comes out √2 too large.",
+        ),
+        Mistake(
+            "without the constant",
+            nll(constant="none"),
+            "½·log 2π for each dimension is missing. No gradient needs it, but the number is then no likelihood: it can "
+            "be compared with nobody's.",
+        ),
+        Mistake(
+            "the constant only once",
+            nll(constant="once"),
+            "Each of the Z dimensions is a density of its own, with its own ½·log 2π.",
+        ),
+        Mistake(
+            "mean over the latent dimensions",
+            nll(over="mean"),
+            "log p of a vector is the *sum* over its dimensions. A mean divides by Z, and the latents then weigh too little "
+            "beside reward and done (lesson 08).",
+        ),
+        Mistake(
+            "one number for the batch",
+            nll(over="all"),
+            "You average over batch and time, too early: the episode mask of lesson 08 must be laid over the single steps.",
+        ),
+        Mistake("not summed", nll(over="not"), "One number for each dimension. A sample's loss is their sum."),
+        Mistake(
+            "the sign",
+            nll(sign=1.0),
+            "This is the log-likelihood, which one maximises. A loss is its negative. (That it may be below zero all the same "
+            "is no reason to turn the sign.)",
+        ),
+        Mistake(
+            WEIGHTS_CUT,
+            nll(weights="cut"),
+            "The values are right, but the gradient that reaches the logits behind `log_pi` is not: detached, or computed from "
+            "a copy. Then the weights stay what they were at the start.",
+        ),
+    ),
+    (nll_from_distributions, nll_by_hand, nll_by_dimension),
+    reference=mixture_nll,
+    shown=nll_shown,
+    cases=nll_cases,
+    expects="-log p(target) in nats, one number for each sample or step: the shape of `target` without its last axis",
+    checked="Values and gradients (those by the weights through their logits) on seven fresh inputs: sequences, one component, "
+    "targets far away and 200 dimensions, where densities underflow, and narrow bells, where the loss is negative.",
+    tolerance=3.0,
+    part=True,
+)
+
+
+# --- 2 · From a linear layer to a mixture
+
+
+def parts_cases(rng: Rng) -> Iterator[Case]:
+    for lead, latent, components, kind, about in (
+        ((4,), 3, 2, np.float32, "a small batch"),
+        ((1,), 2, 5, np.float64, "a batch of one"),
+        ((3, 4), 4, 3, np.float64, "a batch of sequences"),
+        ((int(rng.integers(4, 8)),), 2, 4, np.float64, "outputs far beyond the bound"),
+    ):
+        out = rng.normal(0, 2, (*lead, 3 * latent * components))
+        if "beyond" in about:
+            out *= 8
+        inputs = {"out": out.astype(kind), "latent_dim": latent, "components": components, "bound": 5.0}
+        yield Case(inputs, about, ("out",))
+    sure = rng.normal(0, 1, (2, 18)).astype(np.float32)
+    sure[:, :6:3] += 150
+    yield Case({"out": sure, "latent_dim": 2, "components": 3, "bound": 2.0}, "very sure of one component", ("out",))
+
+
+def mixture_parts(out: Tensor, latent_dim: int, components: int, bound: float) -> tuple[Tensor, Tensor, Tensor]:
+    logits, mu, s = out.unflatten(-1, (3, latent_dim, components)).unbind(dim=-3)  # each (..., Z, K)
+    log_pi = F.log_softmax(logits, dim=-1)
+    return log_pi, mu, bound * torch.tanh(s / bound)
+
+
+def head(
+    weights: Callable[[Tensor], Tensor] = lambda logits: F.log_softmax(logits, -1),
+    width: Callable[[Tensor, float], Tensor] = lambda s, b: b * torch.tanh(s / b),
+    layout: str = "3ZK",
+) -> Answer:
+    def wrong(out: Tensor, latent_dim: int, components: int, bound: float) -> Parts:
+        lead, z, k = out.shape[:-1], latent_dim, components
+        if layout == "3ZK":
+            logits, mu, s = out.reshape(*lead, 3, z, k).unbind(-3)
+        elif layout == "ZK3":
+            logits, mu, s = out.reshape(*lead, z, k, 3).unbind(-1)
+        elif layout == "Z3K":
+            logits, mu, s = out.reshape(*lead, z, 3, k).unbind(-2)
+        elif layout == "3KZ":
+            logits, mu, s = out.reshape(*lead, 3, k, z).transpose(-1, -2).unbind(-3)
+        else:
+            mu, s, logits = out.reshape(*lead, 3, z, k).unbind(-3)
+        return weights(logits), mu, width(s, bound)
+
+    return wrong
+
+
+def parts_by_chunks(out: Tensor, latent_dim: int, components: int, bound: float) -> Parts:
+    logits, mu, s = (piece.reshape(*out.shape[:-1], latent_dim, components) for piece in torch.chunk(out, 3, dim=-1))
+    return logits - torch.logsumexp(logits, -1, keepdim=True), mu, torch.tanh(s / bound) * bound
+
+
+def parts_by_sigmoid(out: Tensor, latent_dim: int, components: int, bound: float) -> Parts:
+    size = latent_dim * components
+    shape = (*out.shape[:-1], latent_dim, components)
+    logits, mu, s = (out[..., i * size : (i + 1) * size].reshape(shape) for i in range(3))
+    return torch.log_softmax(logits, dim=len(shape) - 1), mu, bound * (2 * torch.sigmoid(2 * s / bound) - 1)
+
+
+PARTS = Exercise(
+    "mixture_parts",
+    "From a linear layer to a mixture",
+    10,
+    2,
+    (
+        "Cut the last axis into 3 × Z × K: `out.unflatten(-1, (3, latent_dim, components))`, and `.unbind(dim=-3)` gives three "
+        "tensors (..., Z, K). Which of them may stay as they are?",
+        "Only the means. The weights of *one dimension's* components must sum to 1: `F.log_softmax(logits, dim=-1)`. And s "
+        "becomes a log σ between −bound and bound, by a curve that is nearly s itself around 0.",
+        "`bound * torch.tanh(s / bound)`: slope 1 at 0, never outside ±bound, and nowhere flat.",
+    ),
+    (
+        Mistake(
+            "softmax over the wrong axis",
+            head(weights=lambda logits: F.log_softmax(logits, -2)),
+            "You normalise over the latent dimensions: one component's weights then sum to 1 *across dimensions*. The shapes "
+            "fit, nothing complains, and no dimension has a density. The components are on the last axis.",
+        ),
+        Mistake(
+            "softmax over the batch",
+            head(weights=lambda logits: F.log_softmax(logits, 0)),
+            "dim=0 makes weights out of different samples. The components are on the last axis, −1.",
+        ),
+        Mistake(
+            "softmax over everything",
+            head(weights=lambda logits: F.log_softmax(logits.flatten(-2), -1).reshape(logits.shape)),
+            "You normalise before the axes are apart, so the weights of all dimensions together sum to 1. Each dimension has "
+            "a mixture of its own.",
+        ),
+        Mistake(
+            "the weights not normalised",
+            head(weights=lambda logits: logits),
+            "These are logits. As log π their mixture integrates to any number, and the loss falls without end by raising "
+            "them all.",
+        ),
+        Mistake(
+            "π in place of log π",
+            head(weights=lambda logits: torch.softmax(logits, -1)),
+            "The loss is in log space and wants log π. `softmax` returns π itself; `log_softmax` its logarithm.",
+        ),
+        Mistake(
+            "log of a softmax",
+            head(weights=lambda logits: torch.softmax(logits, -1).log()),
+            "Where the network is very sure, the other weights round to 0 and their log is −∞. `F.log_softmax` gives the "
+            "logarithm directly.",
+        ),
+        Mistake(
+            "weights from a sigmoid",
+            head(weights=F.logsigmoid),
+            "A sigmoid makes a probability out of each logit *by itself*: the K of them do not sum to 1. Either-or wants a "
+            "softmax.",
+        ),
+        Mistake(
+            "σ in place of log σ",
+            head(width=lambda s, b: torch.exp(b * torch.tanh(s / b))),
+            "You take the exponential already. What is called `log_sigma` stays a logarithm; the loss exponentiates.",
+        ),
+        Mistake(
+            "a hard clamp",
+            head(width=lambda s, b: s.clamp(-b, b)),
+            "`clamp` keeps log σ in bounds, and its gradient outside of them is 0: a component that got there, by one bad "
+            "batch, is stuck for ever. bound·tanh(s/bound) bounds it and always lets a gradient through.",
+        ),
+        Mistake(
+            "no bound",
+            head(width=lambda s, b: s),
+            "log σ = s can go to −∞: one component shrinks onto one target, its density goes to ∞, and the loss to −∞. "
+            "The bound forbids it.",
+        ),
+        Mistake(
+            "tanh(s) times the bound",
+            head(width=lambda s, b: b * torch.tanh(s)),
+            "The slope at 0 is then `bound`, not 1: a layer's output of 1 jumps to log σ = 3.8. Divide s by the bound inside.",
+        ),
+        Mistake(
+            "tanh without the factor",
+            head(width=lambda s, b: torch.tanh(s / b)),
+            "tanh ends at ±1, so log σ would stay within ±1, and its slope at 0 is 1/bound. Multiply by the bound.",
+        ),
+        Mistake(
+            "Z × K × 3 in place of 3 × Z × K",
+            head(layout="ZK3"),
+            "You take neighbours on the last axis for weight, mean and width of one component. Here all weights come first, then all "
+            "means, then all widths. A network would learn either; but saved weights fit one of them alone.",
+        ),
+        Mistake(
+            "Z × 3 × K in place of 3 × Z × K",
+            head(layout="Z3K"),
+            "You cut into dimensions first and into weight, mean and width inside. Here the first third is all the weights.",
+        ),
+        Mistake(
+            "dimensions and components swapped",
+            head(layout="3KZ"),
+            "You reshape to (K, Z) and transpose. The order is (3, Z, K): K runs fastest.",
+        ),
+        Mistake(
+            "the means first",
+            head(layout="means first"),
+            "The order is weights, means, widths. The shapes are all the same, so nothing but the order tells them apart.",
+        ),
+    ),
+    (parts_by_chunks, parts_by_sigmoid),
+    reference=mixture_parts,
+    cases=parts_cases,
+    expects="three tensors (..., Z, K): log π that is normalised over K, μ, and log σ within ±bound",
+    checked="All three and their gradients on five fresh inputs, a very sure one and outputs far beyond the bound among them.",
+)
+
+
+# --- 3 · Responsibilities
+
+
+def responsibility_cases(rng: Rng) -> Iterator[Case]:
+    by = ("target", "log_pi", "mu", "log_sigma")
+    yield Case(draw_mixture(rng, 4, 3, 2, kind=np.float32), "a small batch", by)
+    yield Case(draw_mixture(rng, 1, 2, 5), "a batch of one, five components", by)
+    yield Case(draw_mixture(rng, 3, int(rng.integers(4, 7)), 2, 3), "a batch of sequences", by)
+    far = far_away(rng)
+    far.inputs["log_sigma"] = np.full_like(far.inputs["mu"], -0.5)
+    yield Case(far.inputs, far.about, ())
+
+
+def responsibilities(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    standard = (target.unsqueeze(-1) - mu) * torch.exp(-log_sigma)
+    log_joint = log_pi - log_sigma - 0.5 * standard.square()  # log π·N, but for a constant that all share
+    return torch.softmax(log_joint, dim=-1)
+
+
+def shares(
+    prior: float = 1.0, own: float = 1.0, half: float = 0.5, width: float = 1.0, how: str = "softmax", axis: int = -1
+) -> Answer:
+    def wrong(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+        square = ((target.unsqueeze(-1) - mu) * torch.exp(-width * log_sigma)) ** 2
+        log_joint = prior * log_pi - own * log_sigma - half * square
+        if how == "division":
+            joint = log_joint.exp()
+            return joint / joint.sum(-1, keepdim=True)
+        if how == "hard":
+            return F.one_hot(log_joint.argmax(-1), log_joint.shape[-1]).to(log_joint.dtype)
+        if how == "joint":
+            return (log_joint - 0.5 * math.log(2 * math.pi)).exp()
+        if how == "log":
+            return F.log_softmax(log_joint, -1)
+        return torch.softmax(log_joint, dim=axis)
+
+    return wrong
+
+
+def shares_from_distributions(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    joint = log_pi + Normal(mu, log_sigma.exp()).log_prob(target.unsqueeze(-1))
+    return torch.exp(joint - joint.logsumexp(-1, keepdim=True))
+
+
+def shares_by_hand(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    joint = log_pi + log_normal(target, mu, log_sigma)
+    joint = torch.exp(joint - joint.amax(-1, keepdim=True))
+    return joint / joint.sum(-1, keepdim=True)
+
+
+RESPONSIBILITIES = Exercise(
+    "responsibilities",
+    "Who is responsible",
+    10,
+    1,
+    (
+        "γ_k = π_k·N_k / Σ_i π_i·N_i. What function turns K logarithms into K numbers that sum to 1?",
+        "A softmax of the logarithms log π + log N. What all K share, such as −½·log 2π, cancels; −log σ does not.",
+        "`torch.softmax(log_pi - log_sigma - 0.5 * standard.square(), dim=-1)`.",
+    ),
+    (
+        Mistake(
+            "the weights are ignored",
+            shares(prior=0.0),
+            "You compare the densities alone. A component that is rare to begin with is less likely to be the source: by "
+            "Bayes its density is weighted with π.",
+        ),
+        Mistake(
+            "the log σ of the density is missing",
+            shares(own=0.0),
+            "−log σ differs between components, so it does not cancel: at the same distance in σ's the narrow bell is the higher "
+            "one. It is the constant ½·log 2π that cancels.",
+        ),
+        Mistake(
+            "the ½ of the exponent is missing",
+            shares(half=1.0),
+            "The exponent is −½·((z − μ)/σ)². Without the ½ the responsibilities are too sure.",
+        ),
+        Mistake(
+            "log σ read as log σ²",
+            shares(own=0.5, width=0.5),
+            "`log_sigma` is log σ: 1/σ = exp(−log_sigma), without a ½.",
+        ),
+        Mistake(
+            "the density before its logarithm",
+            shares(how="division"),
+            "Far from every component all K densities round to 0, and 0/0 is NaN. A softmax subtracts the largest logarithm "
+            "first.",
+        ),
+        Mistake(
+            "softmax over the wrong axis",
+            shares(axis=-2),
+            "These sum to 1 over the latent dimensions. For one dimension, the *components* share the responsibility: −1.",
+        ),
+        Mistake(
+            "a hard assignment",
+            shares(how="hard"),
+            "You give all to the most likely component. That is k-means; here a target between two bells belongs to both, in "
+            "parts, and a gradient can pass.",
+        ),
+        Mistake(
+            "not normalised",
+            shares(how="joint"),
+            "This is π·N, the numerator. Divide by the sum over the components.",
+        ),
+        Mistake("its logarithm", shares(how="log"), "This is log γ. `softmax` in place of `log_softmax` gives γ."),
+        Mistake(
+            "the weights themselves",
+            lambda target, log_pi, mu, log_sigma: log_pi.exp(),
+            "These are π, the responsibilities *before* the target is seen. Seeing it multiplies each with its density.",
+        ),
+    ),
+    (shares_from_distributions, shares_by_hand),
+    reference=responsibilities,
+    cases=responsibility_cases,
+    expects="shape (..., Z, K): for each target the share of each component, summing to 1 over the last axis",
+    checked="Values and gradients on four fresh inputs, one of them far from every component.",
+    tolerance=10.0,
+)
+
+
+# --- 4 · A draw, hotter or colder
+
+
+def sample_cases(rng: Rng) -> Iterator[Case]:
+    for shape, kind, temperature, about in (
+        ((4, 3, 2), np.float32, 1.0, "a small batch"),
+        ((1, 8, 5), np.float64, 0.5, "a batch of one, colder"),
+        ((2, 5, 3, 4), np.float64, 1.3, "a batch of sequences, hotter"),
+        ((6, 4, 3), np.float32, 0.0, "temperature 0"),
+    ):
+        parts = draw_mixture(rng, *shape, kind=kind)
+        del parts["target"]
+        yield Case({**parts, "temperature": temperature, "generator": None}, about)
+    sure = draw_mixture(rng, 3, 2, 3, kind=np.float32)
+    sure["log_pi"] = log_softmax(rng.normal(0, 1, (3, 2, 3)) * 200).astype(np.float32)
+    del sure["target"]
+    yield Case({**sure, "temperature": 0.1, "generator": None}, "very sure, and cold")
+
+
+SPREAD = (0.7, 0.2, 0.1), (0.15, 0.25, 0.6), (0.7, 0.2, 0.1)  # three dimensions; the first and the last are alike
+WIDTHS = (-1.2, -0.2, -2.0)  # log σ of the three components
+
+
+def sample_properties(ask: Ask, rng: Rng) -> str:
+    """What must hold of the draws, in whatever order noise is drawn. Each statistical test fails once in 10⁷ runs."""
+    rows, limit = 4000, 5.3
+    a, b = (int(seed) for seed in rng.choice(10**6, 2, replace=False))
+    shift = rng.normal(0, 1)
+    log_pi = np.tile(np.log(SPREAD), (rows, 1, 1))
+    mu = np.tile(np.array([-12.0, 0.0, 12.0]) + shift, (rows, 3, 1))
+    log_sigma = np.tile(np.array(WIDTHS), (rows, 3, 1))
+
+    def case(temperature: float, seed: int | None = None) -> Case:
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        inputs = {
+            "log_pi": log_pi,
+            "mu": mu,
+            "log_sigma": log_sigma,
+            "temperature": temperature,
+            "generator": generator,
+        }
+        return Case(inputs, f"{rows} times the same three mixtures, τ = {temperature:g}")
+
+    def seeded(number: int) -> Answer:
+        def around(answer: Answer, *inputs: object) -> Tensor:
+            torch.manual_seed(number)
+            np.random.seed(number % 1000)  # noqa: NPY002 (a learner may use the global one)
+            return answer(*inputs)
+
+        return around
+
+    hot = {t: ask(case(t), seeded(a)).values[0] for t in (1.0, 0.5, 2.0)}
+    if any(z.shape != (rows, 3) for z in hot.values()):
+        return f"for a mixture {mu.shape} it returns the shape {hot[1.0].shape}."
+    z = hot[1.0]
+    if not np.array_equal(z, ask(case(1.0), seeded(a)).values[0]):
+        return "noise that torch's seed does not reach: two calls after the same torch.manual_seed(…) differ."
+    if not np.ptp(z, axis=0).all():
+        return "one draw for the whole batch: all rows of equal mixtures are equal."
+    if np.array_equal(z, ask(case(1.0), seeded(b)).values[0]):
+        return "a seed inside of the function: calls after different seeds return the same."
+    k = np.abs(z[..., None] - mu).argmin(-1)  # (rows, 3): where each draw came from
+    centre, sigma = np.array([-12.0, 0.0, 12.0]) + shift, np.exp(WIDTHS)
+    standard = (z - centre[k]) / sigma[k]
+    if (np.abs(standard) > 12).mean() > 0.02:
+        return "values between the components: they come from none of them. Draw one component, then a value from it."
+    share = np.stack([(k == i).mean(0) for i in range(3)], -1)  # (3, K)
+    right = np.array(SPREAD)
+    if (share.max(-1) > 0.999).all():
+        return "always the most likely component: no other ever comes up at τ = 1."
+    if np.array_equal(k[:, 0], k[:, 2]):
+        return "one component for the whole vector: two dimensions with equal weights always take the same one."
+    if (np.abs(share - right) > limit * np.sqrt(right * (1 - right) / rows)).any():
+        return f"at τ = 1 the components come up with the shares {np.round(share[0], 3)}, where π is {right[0]}."
+    width = np.array([standard[k == i].std() for i in range(3)])
+    error = limit / np.sqrt(2 * np.array([(k == i).sum() for i in range(3)]))
+    if (np.abs(width * np.exp(0.5 * np.array(WIDTHS)) - 1) < error).all():
+        return "log σ read as log σ²: at τ = 1 the values are spread by exp(½·log_sigma)."
+    if (np.abs(width - 1) > error).any():
+        return f"at τ = 1 the values around a component's mean are spread by {width[0]:.3g} times its σ."
+    together = [np.corrcoef(standard[:, 0], standard[:, j])[0, 1] for j in (1, 2)]
+    if max(np.abs(together)) > 0.99:
+        return "one ε for the whole vector: all dimensions stray from their components by the same number of σ."
+    chosen = np.corrcoef(k[:, 0] == 0, k[:, 2] == 0)[0, 1]
+    in_time = np.corrcoef(standard[1:, 0], standard[:-1, 0])[0, 1]
+    mixed = np.corrcoef(k[:, 0] == 0, standard[:, 0])[0, 1]
+    if max(np.abs([*together, chosen, in_time, mixed])) > limit / math.sqrt(rows):
+        return "draws that depend on each other: every dimension of every row needs a component and a noise of its own."
+    ordered = torch.special.ndtr(torch.from_numpy(np.sort(standard.astype(np.float64).ravel()))).numpy()
+    if np.abs(ordered - (np.arange(ordered.size) + 0.5) / ordered.size).max() > 2.9 / math.sqrt(ordered.size):
+        return "the values around a component's mean are not normally distributed."
+    if complaint := judge_temperature(hot, centre, sigma, right, limit):
+        return complaint
+    return judge_zero_and_generator(ask, rng, case, seeded, (a, b))
+
+
+def judge_temperature(
+    hot: dict[float, np.ndarray], centre: np.ndarray, sigma: np.ndarray, pi: np.ndarray, limit: float
+) -> str:
+    """At τ = ½ and 2: the shares must be those of π^(1/τ), and the widths √τ·σ."""
+    seen = {}
+    for t in (0.5, 2.0):
+        k = np.abs(hot[t][..., None] - centre).argmin(-1)
+        share = np.stack([(k == i).mean(0) for i in range(3)], -1)
+        standard = (hot[t] - centre[k]) / sigma[k]
+
+        def like(power: float, share: np.ndarray = share, k: np.ndarray = k) -> bool:
+            expected = pi**power / (pi**power).sum(-1, keepdims=True)
+            error = limit * np.sqrt(expected * (1 - expected) / len(k)) + 2 / len(k)
+            return bool((np.abs(share - expected) < error).all())
+
+        def wide(scale: float, standard: np.ndarray = standard) -> bool:
+            return bool(abs(standard.std() / scale - 1) < limit / math.sqrt(2 * standard.size))
+
+        seen[t] = like, wide, share, standard.std()
+    tests = [seen[t][:2] for t in (0.5, 2.0)]
+    weights_right = all(like(1 / t) for (like, _), t in zip(tests, (0.5, 2.0), strict=True))
+    widths_right = all(wide(math.sqrt(t)) for (_, wide), t in zip(tests, (0.5, 2.0), strict=True))
+    weights_same, widths_same = all(like(1) for like, _ in tests), all(wide(1) for _, wide in tests)
+    if weights_right and widths_right:
+        return ""
+    if weights_right and widths_same:
+        return "temperature on the weights only: at τ = ½ and 2 the values are spread as at τ = 1."
+    if widths_right and weights_same:
+        return "temperature on the widths only: at τ = ½ and 2 the components come up as often as at τ = 1."
+    if weights_same and widths_same:
+        return "the temperature is ignored: at τ = ½ and 2 the draws are as at τ = 1."
+    if all(wide(t) for (_, wide), t in zip(tests, (0.5, 2.0), strict=True)):
+        return "σ multiplied by τ: the variance is, so σ is multiplied by √τ."
+    if all(like(t) for (like, _), t in zip(tests, (0.5, 2.0), strict=True)):
+        return "log π multiplied by τ: it is divided, so that τ below 1 makes the likely ones likelier."
+    _, _, share, std = seen[0.5]
+    return (
+        f"at τ = ½ the shares are {np.round(share[0], 3)}, where π² / Σπ² is {np.round(pi[0] ** 2 / (pi[0] ** 2).sum(), 3)}, "
+        f"and the values are spread by {std:.3g}·σ, where {math.sqrt(0.5):.3g}·σ should be."
+    )
+
+
+def judge_zero_and_generator(
+    ask: Ask, rng: Rng, case: Callable[..., Case], seeded: Callable[[int], Answer], seeds: tuple[int, int]
+) -> str:
+    parts = draw_mixture(rng, 20, 3, 4)
+    del parts["target"]
+    log_pi, mu = parts["log_pi"], parts["mu"]
+    cold = ask(Case({**parts, "temperature": 0.0, "generator": None}, "temperature 0")).values[0]
+    best = np.take_along_axis(mu, log_pi.argmax(-1)[..., None], -1)[..., 0]
+    if not np.allclose(cold, best, 1e-6, 1e-8):
+        return "at τ = 0 it is not the mean of the component with the largest π, which is the limit."
+    a, b = seeds
+    first, second = (ask(case(1.0, a), seeded(n)).values[0] for n in (b, b + 1))
+    if not np.array_equal(first, second):
+        return "the generator is ignored: with equal generators, and different global seeds, the draws differ."
+    one, two = ask(case(1.0, a), lambda answer, *inputs: (answer(*inputs), answer(*inputs))).values
+    if np.array_equal(one, two):
+        return "one generator must give a new draw in each call."
+    return ""
+
+
+def drawn(
+    weights: Callable[[Tensor, float], Tensor] = lambda log_pi, t: log_pi / t,
+    width: Callable[[Tensor, float], Tensor] = lambda log_sigma, t: math.sqrt(t) * log_sigma.exp(),
+    chosen: str = "each",
+    noise: str = "each",
+    value: str = "component",
+    zero: bool = True,
+    seed: int | None = None,
+    own: bool = True,
+) -> Answer:
+    def wrong(
+        log_pi: Tensor,
+        mu: Tensor,
+        log_sigma: Tensor,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        if temperature == 0 and zero:
+            return mu.gather(-1, log_pi.argmax(-1, keepdim=True)).squeeze(-1)
+        if seed is not None:
+            torch.manual_seed(seed)
+        g = generator if own else None
+        dtype, shape = mu.dtype, mu.shape[:-1]
+        rows = {"each": shape, "vector": (*shape[:-1], 1), "batch": (1,) * (len(shape) - 1) + shape[-1:]}
+        tempered = log_pi / torch.tensor(temperature, dtype=dtype) if not zero else weights(log_pi, temperature)
+        u = torch.rand(rows[chosen], generator=g, dtype=dtype).expand(shape).unsqueeze(-1)
+        cumulative = torch.softmax(tempered, -1).cumsum(-1)
+        k = (u >= cumulative[..., :-1]).sum(-1, keepdim=True)
+        if value == "best":
+            k = log_pi.argmax(-1, keepdim=True)
+        epsilon = torch.randn(rows[noise], generator=g, dtype=dtype).expand(shape)
+        sigma = width(log_sigma, temperature)
+        if value == "mean":
+            pi = torch.softmax(tempered, -1)
+            return (pi * mu).sum(-1) + (pi * sigma).sum(-1) * epsilon
+        if value == "average":
+            pi = torch.softmax(tempered, -1)
+            return (pi * (mu + sigma * torch.randn(mu.shape, generator=g, dtype=dtype))).sum(-1)
+        return mu.gather(-1, k).squeeze(-1) + sigma.gather(-1, k).squeeze(-1) * epsilon
+
+    return wrong
+
+
+def sample_with_gumbel(
+    log_pi: Tensor, mu: Tensor, log_sigma: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None
+) -> Tensor:
+    if temperature == 0:
+        k = log_pi.argmax(-1, keepdim=True)
+        return mu.gather(-1, k).squeeze(-1)
+    gumbel = -torch.log(-torch.log(torch.rand(log_pi.shape, generator=generator, dtype=torch.float64)))
+    k = (log_pi / temperature + gumbel.to(mu.dtype)).argmax(-1, keepdim=True)
+    epsilon = torch.randn(mu.shape, generator=generator, dtype=mu.dtype)
+    return (mu + temperature**0.5 * log_sigma.exp() * epsilon).gather(-1, k).squeeze(-1)
+
+
+def sample_with_multinomial(
+    log_pi: Tensor, mu: Tensor, log_sigma: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None
+) -> Tensor:
+    if temperature == 0:
+        return torch.take_along_dim(mu, log_pi.argmax(-1, keepdim=True), -1)[..., 0]
+    pi = torch.softmax(log_pi / temperature, dim=-1)
+    k = torch.multinomial(pi.reshape(-1, pi.shape[-1]), 1, generator=generator).reshape(*pi.shape[:-1], 1)
+    m, s = mu.gather(-1, k), log_sigma.gather(-1, k).exp() * math.sqrt(temperature)
+    return torch.normal(m, s, generator=generator).squeeze(-1)
+
+
+def sample_from_distributions(
+    log_pi: Tensor, mu: Tensor, log_sigma: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None
+) -> Tensor:
+    if temperature == 0:
+        return (mu * F.one_hot(log_pi.argmax(-1), mu.shape[-1])).sum(-1)
+    if generator is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**40, (1,), generator=generator)))
+            return sample_from_distributions(log_pi, mu, log_sigma, temperature)
+    tempered = Normal(mu, (0.5 * math.log(temperature) + log_sigma).exp())
+    return MixtureSameFamily(Categorical(logits=log_pi / temperature), tempered).sample()
+
+
+def sample_shown(
+    log_pi: Tensor, mu: Tensor, log_sigma: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None
+) -> Tensor:
+    if temperature == 0:
+        return mu.gather(-1, log_pi.argmax(dim=-1, keepdim=True)).squeeze(-1)
+    cumulative = torch.softmax(log_pi / temperature, dim=-1).cumsum(dim=-1)
+    u = torch.rand(mu.shape[:-1], generator=generator, dtype=mu.dtype).unsqueeze(-1)
+    k = (u >= cumulative[..., :-1]).sum(dim=-1, keepdim=True)  # how many it has passed
+    epsilon = torch.randn(mu.shape[:-1], generator=generator, dtype=mu.dtype)
+    sigma = math.sqrt(temperature) * torch.exp(log_sigma.gather(-1, k).squeeze(-1))
+    return mu.gather(-1, k).squeeze(-1) + sigma * epsilon
+
+
+SAMPLE = Exercise(
+    "sample_mixture",
+    "A draw, hotter or colder",
+    20,
+    3,
+    (
+        "Two dice for each latent dimension: one chooses a component k with probability π_k, the other draws N(μ_k, σ_k²). "
+        "τ acts on both: which becomes log π / τ, and which σ²·τ?",
+        "Choose without a loop: `cumulative = torch.softmax(log_pi / temperature, -1).cumsum(-1)`, a uniform u for each "
+        "dimension, and k is how many of the first K − 1 sums u has passed. Treat τ = 0 first, on its own.",
+        "`k = (u >= cumulative[..., :-1]).sum(-1, keepdim=True)`, then `mu.gather(-1, k).squeeze(-1) + math.sqrt(temperature) * "
+        "torch.exp(log_sigma.gather(-1, k).squeeze(-1)) * epsilon`. At τ = 0: gather mu at `log_pi.argmax(-1, keepdim=True)`.",
+    ),
+    (
+        Mistake(
+            "temperature on the weights only",
+            drawn(width=lambda log_sigma, t: log_sigma.exp()),
+            "τ acts in two places. You sharpen the choice between components, and leave each as wide as it was: a dream at "
+            "τ = 0.1 is then nearly as noisy as at 1. The variance is multiplied by τ as well (Ha & Eck 2017, Eq. 8).",
+        ),
+        Mistake(
+            "temperature on the widths only",
+            drawn(weights=lambda log_pi, t: log_pi),
+            "τ acts in two places. You narrow each component, and choose between them as before: at τ → 0 the draw still jumps "
+            "between futures. log π is divided by τ as well (Ha & Eck 2017, Eq. 8).",
+        ),
+        Mistake(
+            "the temperature is ignored",
+            drawn(weights=lambda log_pi, t: log_pi, width=lambda log_sigma, t: log_sigma.exp()),
+            "The draws are the same at every τ but 0. It belongs in log π / τ and in √τ·σ.",
+        ),
+        Mistake(
+            "σ multiplied by τ",
+            drawn(width=lambda log_sigma, t: t * log_sigma.exp()),
+            "It is the variance σ² that τ multiplies, so σ gets √τ. At τ = 1 nobody notices.",
+        ),
+        Mistake(
+            "log π multiplied by τ",
+            drawn(weights=lambda log_pi, t: log_pi * t),
+            "A *low* temperature must make the likely likelier: divide. Multiplied, τ = 0.1 makes all components alike.",
+        ),
+        Mistake(
+            "the mixture's mean plus noise",
+            drawn(value="mean"),
+            "Σ π·μ lies between the components, where at a fork nothing ever is. You have built the average of two futures that "
+            "a mixture is there to avoid. Choose *one* component first.",
+        ),
+        Mistake(
+            "an average of one draw from each",
+            drawn(value="average"),
+            "You draw from every component and add the draws up with their weights. That is a draw from one bell in the middle. "
+            "π is the probability of *choosing* a component, not its share in the result.",
+        ),
+        Mistake(
+            "always the most likely component",
+            drawn(value="best"),
+            "argmax never takes the rarer fork. That is right at τ = 0 and only there.",
+        ),
+        Mistake(
+            "one component for the whole vector",
+            drawn(chosen="vector"),
+            "You choose one k for all latent dimensions. In this factorisation each dimension has a mixture of its own, and "
+            "chooses for itself (for better or worse: see exercise 5, and what is measured below).",
+        ),
+        Mistake(
+            "one ε for the whole vector",
+            drawn(noise="vector"),
+            "All dimensions of a sample stray by the same number of σ: one noise was broadcast. Draw with the shape of the "
+            "result.",
+        ),
+        Mistake(
+            "one draw for the whole batch",
+            drawn(chosen="batch", noise="batch"),
+            "All samples of the batch get the same dice, by broadcasting. A thousand dreams would all be one.",
+        ),
+        Mistake(
+            "log σ read as log σ²",
+            drawn(width=lambda log_sigma, t: math.sqrt(t) * torch.exp(0.5 * log_sigma)),
+            "`log_sigma` is log σ, so σ = exp(log_sigma). The ½ belongs to `logvar`, in the VAE.",
+        ),
+        Mistake(
+            "log σ used as σ",
+            drawn(width=lambda log_sigma, t: math.sqrt(t) * log_sigma),
+            "You multiply the noise with log σ itself: it is a logarithm, and negative where σ < 1. `torch.exp` undoes it.",
+        ),
+        Mistake(
+            "division by zero at τ = 0",
+            drawn(zero=False),
+            "log π / 0 is −∞ everywhere, and its softmax NaN. The limit τ → 0 is the mean of the most likely component: treat it first. "
+            "The planner of lesson 10 dreams at τ = 0.",
+        ),
+        Mistake(
+            "the generator is ignored",
+            drawn(own=False),
+            "The draws are right, but `generator` is not used: whoever passes one cannot repeat the dream. Give it to "
+            "`torch.rand` and to `torch.randn`.",
+        ),
+        Mistake(
+            "a seed inside of the function",
+            drawn(seed=42),
+            "With a seed in the function every step of the dream gets the same noise, and a dream drifts off in a straight "
+            "line. Seed once, outside.",
+        ),
+    ),
+    (sample_with_gumbel, sample_with_multinomial, sample_from_distributions),
+    reference=sample_mixture,
+    shown=sample_shown,
+    cases=sample_cases,
+    properties=sample_properties,
+    expects="one draw for each latent dimension, shape (..., Z), in mu's dtype: a component with probability ∝ π^(1/τ), then "
+    "N(μ, τ·σ²); at τ = 0 the mean of the most likely component",
+    checked="Shapes and dtypes on five fresh inputs; then on 4,000 draws in three dimensions, in whatever order you draw: shares "
+    "and widths at τ = ½, 1 and 2, independence, normality, τ = 0, the seed and the generator.",
+    equivalent={
+        "line 17: + became -": "−ε is as normal as ε, so μ − σ·ε has the same distribution",
+        "gradient cut": "a dream is drawn, not differentiated: torch.distributions' sample() cuts the gradient, too",
+    },
+    part=True,
+)
+
+
+# --- 5 · One mixture over the whole vector
+
+
+def joint_cases(rng: Rng) -> Iterator[Case]:
+    yield Case(draw_mixture(rng, 4, 3, 2, kind=np.float32, shared=True), "a small batch", BY)
+    yield Case(draw_mixture(rng, 1, 2, 5, shared=True), "a batch of one, five components", BY)
+    yield Case(draw_mixture(rng, 3, int(rng.integers(4, 7)), 4, 3, shared=True), "a batch of sequences", BY)
+    yield Case(draw_mixture(rng, 5, 3, 3, shared=True), "as many dimensions as components", BY)
+    yield far_away(rng, shared=True)
+    many = draw_mixture(rng, 2, 200, 3, kind=np.float32, shared=True)
+    many["log_sigma"] += np.float32(1.5)
+    yield Case(many, "200 latent dimensions", BY)
+
+
+def joint_mixture_nll(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    standard = (target.unsqueeze(-1) - mu) * torch.exp(-log_sigma)  # (..., Z, K)
+    log_component = -(0.5 * standard.square() + log_sigma).sum(dim=-2)  # (..., K): all dimensions of a component
+    constant = 0.5 * math.log(2 * math.pi) * target.shape[-1]
+    return constant - torch.logsumexp(log_pi + log_component, dim=-1)
+
+
+def joint(combine: str = "right", **options: Any) -> Answer:
+    def wrong(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+        width, own = options.get("width", 1.0), options.get("own", 1.0)
+        log_c = 0.5 * math.log(2 * math.pi)
+        each = -0.5 * ((target.unsqueeze(-1) - mu) * torch.exp(-width * log_sigma)) ** 2 - own * log_sigma - log_c
+        if combine == "dimension":
+            return -torch.logsumexp(log_pi.unsqueeze(-2) + each, -1).sum(-1)
+        if combine == "weights each":
+            return -torch.logsumexp((log_pi.unsqueeze(-2) + each).sum(-2), -1)
+        if combine == "mean":
+            return -torch.logsumexp(log_pi + each.mean(-2), -1)
+        if combine == "sum of logs":
+            return -(log_pi + each.sum(-2)).sum(-1)
+        if combine == "mean of logs":
+            return -(log_pi.exp() * each.sum(-2)).sum(-1)
+        if combine == "product":
+            return -torch.log((log_pi.exp() * each.exp().prod(-2)).sum(-1))
+        if combine == "best":
+            return -(log_pi + each.sum(-2)).amax(-1)
+        if combine == "once":
+            return -torch.logsumexp(log_pi + (each + log_c).sum(-2), -1) + log_c
+        if combine == "none":
+            return -torch.logsumexp(log_pi + (each + log_c).sum(-2), -1)
+        if combine == "ignored":
+            return -torch.logsumexp(each.sum(-2), -1)
+        if combine == "cut":
+            return -torch.logsumexp(log_pi.detach() + each.sum(-2), -1)
+        return options.get("sign", -1.0) * torch.logsumexp(log_pi + each.sum(-2), -1)
+
+    return wrong
+
+
+def joint_from_distributions(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    components = Independent(Normal(mu.transpose(-1, -2), log_sigma.transpose(-1, -2).exp()), 1)
+    return -MixtureSameFamily(Categorical(logits=log_pi), components).log_prob(target)
+
+
+def joint_by_component(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    logs = []
+    for k in range(mu.shape[-1]):
+        normal = Normal(mu[..., k], log_sigma[..., k].exp())
+        logs.append(log_pi[..., k] + normal.log_prob(target).sum(-1))
+    return -torch.stack(logs, dim=-1).logsumexp(dim=-1)
+
+
+JOINT = Likelihood(
+    "joint_mixture_nll",
+    "One mixture over the whole vector",
+    10,
+    2,
+    (
+        "Here a component is a Gaussian over *all* Z dimensions at once. What is its log-density at the target, given that its "
+        "dimensions are independent?",
+        "The sum over the dimensions (axis −2 of (..., Z, K)) gives (..., K). Only then come the weight, one for each "
+        "component, and log-sum-exp over K.",
+        "`torch.logsumexp(log_pi + log_component.sum(dim=-2), dim=-1)`, with a minus and Z times the constant.",
+    ),
+    (
+        Mistake(
+            "a mixture for each dimension",
+            joint("dimension"),
+            "You take log-sum-exp in each dimension and add up then: every dimension chooses its component for itself. That is "
+            "exercise 1's factorisation, with weights that happen to be shared.",
+        ),
+        Mistake(
+            "the weight counted once for each dimension",
+            joint("weights each"),
+            "log π belongs to the component, and is added once, after the sum over dimensions. You add it Z times: π^Z. It is "
+            "tempting because the broadcast works.",
+        ),
+        Mistake(
+            "mean over the latent dimensions",
+            joint("mean"),
+            "log N of a vector is the sum over its dimensions. A mean makes the components look more alike than they are.",
+        ),
+        Mistake(
+            "the sum of logs for the log of the sum",
+            joint("sum of logs"),
+            "Adding the components' logarithms multiplies their densities. The sum over components stands inside the logarithm.",
+        ),
+        Mistake(
+            "the mean of the components' logs",
+            joint("mean of logs"),
+            "Σ π·log N: every component must explain every target. The log belongs outside of the sum.",
+        ),
+        Mistake(
+            "densities multiplied until they underflow",
+            joint("product"),
+            "A product of 200 densities is 0 in float32, and its log −∞. Here the danger is Z times larger than in one dimension: "
+            "add logarithms.",
+        ),
+        Mistake(
+            "only the best component",
+            joint("best"),
+            "The largest term is not the sum. It is close where one component rules, and the others get no gradient.",
+        ),
+        Mistake(
+            "log σ read as log σ²",
+            joint(width=0.5, own=0.5),
+            "`log_sigma` is log σ: 1/σ = exp(−log_sigma).",
+        ),
+        Mistake(
+            "the constant only once",
+            joint("once"),
+            "½·log 2π comes with each of the Z dimensions.",
+        ),
+        Mistake(
+            "without the constant",
+            joint("none"),
+            "Z·½·log 2π is missing. Two factorisations can only be compared if both are true densities.",
+        ),
+        Mistake(
+            "the log σ of the density is missing",
+            joint(own=0.0),
+            "log N contains −log σ, in every dimension. Without it wider is always better.",
+        ),
+        Mistake("the weights are ignored", joint("ignored"), "log π is missing: the density integrates to K."),
+        Mistake("the sign", joint(sign=1.0), "This is the log-likelihood. The loss is its negative."),
+        Mistake(
+            WEIGHTS_CUT,
+            joint("cut"),
+            "The values are right, but the gradient that reaches the logits behind `log_pi` is not: the weights stay what they "
+            "were.",
+        ),
+    ),
+    (joint_from_distributions, joint_by_component),
+    reference=joint_mixture_nll,
+    cases=joint_cases,
+    expects="-log p(target) in nats, one number for each sample or step, from one weight for each component, (..., K)",
+    checked="Values and gradients (those by the weights through their logits) on six fresh inputs, sequences and underflow "
+    "among them.",
+    tolerance=3.0,
+)
+
+
+# --- 6 · Calibration
+
+
+def pit_cases(rng: Rng) -> Iterator[Case]:
+    yield Case(draw_mixture(rng, 4, 3, 2, kind=np.float32), "a small batch", BY)
+    yield Case(draw_mixture(rng, 1, 2, 5), "a batch of one, five components", BY)
+    yield Case(draw_mixture(rng, 3, int(rng.integers(4, 7)), 2, 3), "a batch of sequences", BY)
+    yield Case(draw_mixture(rng, 6, 3, 1), "a single component", BY)
+
+
+def pit(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    standard = (target.unsqueeze(-1) - mu) * torch.exp(-log_sigma)
+    below = 0.5 * (1 + torch.erf(standard / math.sqrt(2)))  # Φ, the share of each component below the target
+    return (torch.exp(log_pi) * below).sum(dim=-1)
+
+
+def ranked(how: str = "right", width: float = 1.0, root: float = math.sqrt(2), weights: str = "given") -> Answer:
+    def wrong(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+        pi = log_pi.exp()
+        standard = (target.unsqueeze(-1) - mu) * torch.exp(-width * log_sigma)
+        below = 0.5 * (1 + torch.erf(standard / root))
+        if how == "density":
+            return (pi * torch.exp(-0.5 * standard**2 - log_sigma) / math.sqrt(2 * math.pi)).sum(-1)
+        if how == "gaussian":
+            mean = (pi * mu).sum(-1)
+            variance = (pi * (mu**2 + torch.exp(2 * log_sigma))).sum(-1) - mean**2
+            return 0.5 * (1 + torch.erf((target - mean) / torch.sqrt(2 * variance)))
+        if how == "argument":
+            return 0.5 * (1 + torch.erf((pi * standard).sum(-1) / root))
+        if how == "best":
+            return below.gather(-1, log_pi.argmax(-1, keepdim=True)).squeeze(-1)
+        if how == "erf":
+            return (pi * torch.erf(standard / root)).sum(-1)
+        if how == "above":
+            return (pi * (1 - below)).sum(-1)
+        if how == "responsible":
+            return (responsibilities(target, log_pi, mu, log_sigma) * below).sum(-1)
+        if how == "product":
+            return (pi * below).sum(-1).prod(-1)
+        if how == "mean":
+            return below.mean(-1)
+        if weights == "log":
+            return (log_pi * below).sum(-1)
+        return (pi * below).sum(-1)
+
+    return wrong
+
+
+def pit_from_distributions(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    return MixtureSameFamily(Categorical(logits=log_pi), Normal(mu, log_sigma.exp())).cdf(target)
+
+
+def pit_with_ndtr(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+    below = torch.special.ndtr((target[..., None] - mu) / log_sigma.exp())
+    return torch.einsum("...k,...k->...", torch.softmax(log_pi, -1), below)
+
+
+PIT = Exercise(
+    "pit",
+    "Is it as sure as it should be",
+    10,
+    2,
+    (
+        "F(z) = P(Z ≤ z) is the share of the mixture below the target. A share of a mixture is the weighted share of its "
+        "components.",
+        "For one component it is Φ((z − μ)/σ), and Φ(s) = ½·(1 + erf(s/√2)): `torch.erf`.",
+        "`(torch.exp(log_pi) * 0.5 * (1 + torch.erf(standard / math.sqrt(2)))).sum(dim=-1)`.",
+    ),
+    (
+        Mistake(
+            "the density in place of the share below",
+            ranked("density"),
+            "This is p(z), the height. Calibration asks for F(z), the area to the left, which lies between 0 and 1.",
+        ),
+        Mistake(
+            "the share above",
+            ranked("above"),
+            "You return 1 − F. A uniform histogram would not show it; one that leans to a side would lean to the other.",
+        ),
+        Mistake(
+            "as if it were one Gaussian",
+            ranked("gaussian"),
+            "You squeeze the mixture into a bell with its mean and variance, and rank the target in that. Whether a forecast with "
+            "two humps is calibrated, one hump cannot tell.",
+        ),
+        Mistake(
+            "the average inside of Φ",
+            ranked("argument"),
+            "You average the standardised distances and apply Φ then. Shares average, distances do not.",
+        ),
+        Mistake(
+            "only the most likely component",
+            ranked("best"),
+            "The forecast was the whole mixture. Ranked in its largest component, targets of the others all lie at 0 or 1.",
+        ),
+        Mistake(
+            "weighted with the responsibilities",
+            ranked("responsible"),
+            "γ has seen the target; a forecast has not. The weights of F are π.",
+        ),
+        Mistake(
+            "all components alike",
+            ranked("mean"),
+            "A mean over K gives each component 1/K. Its weight is π_k = exp(log_pi).",
+        ),
+        Mistake(
+            "log π where π belongs",
+            ranked(weights="log"),
+            "The weights come as logarithms: exp(log_pi) is π. Yours are negative.",
+        ),
+        Mistake(
+            "erf taken for Φ",
+            ranked("erf"),
+            "erf goes from −1 to 1. Φ(s) = ½·(1 + erf(s/√2)) goes from 0 to 1.",
+        ),
+        Mistake(
+            "the √2 is missing",
+            ranked(root=1.0),
+            "erf is the share of a bell with σ = 1/√2. For the standard normal it is erf(s/√2).",
+        ),
+        Mistake(
+            "log σ read as log σ²",
+            ranked(width=0.5),
+            "`log_sigma` is log σ: 1/σ = exp(−log_sigma).",
+        ),
+        Mistake(
+            "the product over the dimensions",
+            ranked("product"),
+            "The shares of different dimensions are looked at one by one: return (..., Z). Their product is not uniform even for "
+            "a perfect forecast.",
+        ),
+    ),
+    (pit_from_distributions, pit_with_ndtr),
+    reference=pit,
+    cases=pit_cases,
+    expects="F(target) of each latent dimension, shape (..., Z), between 0 and 1",
+    checked="Values and gradients on four fresh inputs.",
+)
+
+
+# --- 7 · The highest point
+
+
+def mode_cases(rng: Rng) -> Iterator[Case]:
+    def made(pi: list[float], mu: list[float], sigma: list[float], about: str, kind: Any = np.float64) -> Case:
+        rows = [(pi, mu, sigma), (pi[::-1], mu[::-1], sigma[::-1])]  # the order of components must not matter
+        scale = rng.uniform(0.7, 1.4)
+        shift = np.array([rng.uniform(-3, -1), rng.uniform(1, 3)])[:, None, None]
+        log_pi = np.log(np.array([[row[0]] for row in rows]))
+        means = scale * np.array([[row[1]] for row in rows]) + shift
+        log_sigma = np.log(scale * np.array([[row[2]] for row in rows]))
+        parts = {"log_pi": log_pi, "mu": means, "log_sigma": log_sigma}
+        return Case({name: v.astype(kind) for name, v in parts.items()} | {"steps": 300}, about)
+
+    yield made([0.6, 0.4], [0.0, 4.0], [1.0, 0.3], "a wide bell of more weight, a narrow one that is higher")
+    yield made([0.5, 0.3, 0.2], [0.0, 0.9, 5.0], [1.0, 0.6, 0.4], "two bells that run into each other, and one apart")
+    yield made([0.45, 0.33, 0.22], [0.0, 3.0, 3.5], [0.7, 0.7, 0.6], "two smaller bells that together are the highest")
+    yield made([0.2, 0.8], [-3.0, 2.0], [0.5, 0.9], "two bells apart", np.float32)
+    yield made([0.62, 0.38], [0.0, 1.3], [1.0, 0.8], "two bells in one hump")
+
+
+def find_mode(log_pi: Tensor, mu: Tensor, log_sigma: Tensor, steps: int = 300) -> Tensor:
+    def log_joint(z: Tensor) -> Tensor:  # (..., Z, S) points -> (..., Z, S, K), log π·N but for a constant
+        standard = (z.unsqueeze(-1) - mu.unsqueeze(-2)) * torch.exp(-log_sigma).unsqueeze(-2)
+        return (log_pi - log_sigma).unsqueeze(-2) - 0.5 * standard.square()
+
+    precision = torch.exp(-2 * log_sigma).unsqueeze(-2)  # 1/σ²
+    z = mu  # one climber starts at each component's mean
+    for _ in range(steps):
+        pull = torch.softmax(log_joint(z), dim=-1) * precision
+        z = (pull * mu.unsqueeze(-2)).sum(dim=-1) / pull.sum(dim=-1)
+    highest = torch.logsumexp(log_joint(z), dim=-1).argmax(dim=-1, keepdim=True)
+    return z.gather(-1, highest).squeeze(-1)
+
+
+def climbed(
+    start: str = "means",
+    precision: float = 1.0,
+    prior: float = 1.0,
+    own: float = 1.0,
+    choose: str = "density",
+    steps: int | None = None,
+) -> Answer:
+    def wrong(log_pi: Tensor, mu: Tensor, log_sigma: Tensor, steps_given: int = 300) -> Tensor:
+        def log_joint(z: Tensor, prior: float, own: float) -> Tensor:
+            standard = (z.unsqueeze(-1) - mu.unsqueeze(-2)) * torch.exp(-log_sigma).unsqueeze(-2)
+            return (prior * log_pi - own * log_sigma).unsqueeze(-2) - 0.5 * standard**2
+
+        k = log_pi.argmax(-1, keepdim=True)
+        z = {
+            "means": mu,
+            "mean": (log_pi.exp() * mu).sum(-1, keepdim=True),
+            "likeliest": mu.gather(-1, k),
+        }[start]
+        for _ in range(steps_given if steps is None else steps):
+            pull = torch.softmax(log_joint(z, prior, own), -1) * torch.exp(-2 * precision * log_sigma).unsqueeze(-2)
+            z = (pull * mu.unsqueeze(-2)).sum(-1) / pull.sum(-1)
+        if choose == "peak":
+            return mu.gather(-1, (log_pi - log_sigma).argmax(-1, keepdim=True)).squeeze(-1)
+        height = torch.logsumexp(log_joint(z, 1.0, 1.0), -1)
+        best = (height.argmin if choose == "lowest" else height.argmax)(-1, keepdim=True)
+        return z.gather(-1, best).squeeze(-1)
+
+    return wrong
+
+
+def mode_by_loops(log_pi: Tensor, mu: Tensor, log_sigma: Tensor, steps: int = 300) -> Tensor:
+    def one(log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
+        best, height = mu[0], -math.inf
+        for start in mu:
+            z = start
+            for _ in range(min(steps, 120)):
+                gamma = torch.softmax(log_pi + Normal(mu, log_sigma.exp()).log_prob(z), 0) / torch.exp(2 * log_sigma)
+                z = (gamma * mu).sum() / gamma.sum()
+            here = float(torch.logsumexp(log_pi + Normal(mu, log_sigma.exp()).log_prob(z), 0))
+            if here > height:
+                best, height = z, here
+        return best
+
+    flat = [part.reshape(-1, mu.shape[-1]) for part in (log_pi, mu, log_sigma)]
+    return torch.stack([one(*row) for row in zip(*flat, strict=True)]).reshape(mu.shape[:-1])
+
+
+def mode_on_a_grid(log_pi: Tensor, mu: Tensor, log_sigma: Tensor, steps: int = 300) -> Tensor:
+    """A fine grid, then Newton's steps on the log-density, in float64."""
+    dtype, (log_pi, mu, log_sigma) = mu.dtype, (part.double() for part in (log_pi, mu, log_sigma))
+    low, high = mu.amin(-1, keepdim=True), mu.amax(-1, keepdim=True)  # the mode lies between the outer means
+    grid = low + (high - low) * torch.linspace(0, 1, 4001, dtype=torch.float64)  # (..., Z, P)
+
+    def log_p(z: Tensor) -> Tensor:
+        normal = Normal(mu.unsqueeze(-2), log_sigma.exp().unsqueeze(-2))
+        return torch.logsumexp(log_pi.unsqueeze(-2) + normal.log_prob(z.unsqueeze(-1)), -1)
+
+    z = grid.gather(-1, log_p(grid).argmax(-1, keepdim=True))
+    for _ in range(8):
+        gamma = responsibilities(z.squeeze(-1), log_pi, mu, log_sigma)
+        pull = (mu - z) * torch.exp(-2 * log_sigma)
+        slope = (gamma * pull).sum(-1, keepdim=True)
+        bend = (gamma * (pull**2 - torch.exp(-2 * log_sigma))).sum(-1, keepdim=True) - slope**2
+        z = z - slope / bend
+    return z.squeeze(-1).to(dtype)
+
+
+MODE = Exercise(
+    "find_mode",
+    "The highest point",
+    20,
+    3,
+    (
+        "Put the slope of log p to zero: Σ γ_k·(μ_k − z)/σ_k² = 0. Solve for the z outside of γ: what average of the means is it?",
+        "z ← Σ γ_k·μ_k/σ_k² / Σ γ_k/σ_k², again and again: each step goes uphill. But it finds *a* hill, so start at each of "
+        "the K means, `z = mu`, with an axis more: points (..., Z, S) against components (..., Z, 1, K).",
+        "At the end compare heights, log-sum-exp of log π + log N at each end point, and `gather` the z of the largest.",
+    ),
+    (
+        Mistake(
+            "the mean of the mixture",
+            lambda log_pi, mu, log_sigma, steps: (log_pi.exp() * mu).sum(-1),
+            "Σ π·μ is where the mixture balances, not where it is highest. Between two hills it is in the valley.",
+        ),
+        Mistake(
+            "the mean of the most likely component",
+            climbed(start="likeliest", steps=0),
+            "That is what τ = 0 returns. A component of more weight may be so wide that a narrower one rises above it; and its own "
+            "mean is only near a peak, since its neighbours pull.",
+        ),
+        Mistake(
+            "the mean of the highest single component",
+            climbed(choose="peak"),
+            "You compare π/σ, the components' own peaks. But densities add up: two that stand close together may be higher "
+            "than either, and the top then lies between their means.",
+        ),
+        Mistake(
+            "uphill from the most likely component alone",
+            climbed(start="likeliest"),
+            "You climb one hill, the one of the component with the largest π. The highest may be another's: start at all "
+            "means, and compare.",
+        ),
+        Mistake(
+            "uphill from the mixture's mean",
+            climbed(start="mean"),
+            "From the valley one climbs whichever hill is nearer. Start at the means of the components.",
+        ),
+        Mistake(
+            "the lowest of the hills",
+            climbed(choose="lowest"),
+            "argmin of the height, or argmax of the negative one: you took the lowest peak.",
+        ),
+        Mistake(
+            "the pulls not divided by σ²",
+            climbed(precision=0.0),
+            "z ← Σ γ·μ is the step for components of equal width. Here a narrow component pulls harder: γ/σ² is its weight.",
+        ),
+        Mistake(
+            "a factor 1/σ is missing",
+            climbed(precision=0.5),
+            "Two roads lead here: dividing the pull by σ, where the slope of log N is (μ − z)/σ²; or a γ without the −log σ of the "
+            "density. The weight of a mean is π·N/σ², and N itself has a 1/σ: three of them in all.",
+        ),
+        Mistake(
+            "the weights are ignored",
+            climbed(prior=0.0),
+            "In γ each density is weighted with π. Without it you climb another landscape, where all components count alike.",
+        ),
+        Mistake(
+            "the best of the means, without a climb",
+            climbed(steps=0),
+            "You compare the density at the K means. A peak lies *near* a mean, but where bells overlap not on it.",
+        ),
+        Mistake(
+            "a single step",
+            climbed(steps=1),
+            "One step uphill is not the top: repeat it `steps` times.",
+        ),
+    ),
+    (mode_by_loops, mode_on_a_grid),
+    reference=find_mode,
+    cases=mode_cases,
+    expects="for each latent dimension the z where its density is highest, shape (..., Z)",
+    checked="Five mixtures on fresh scales, each in both orders of its components: a wide bell of more weight, bells that run "
+    "into each other, two that together are the highest.",
+    tolerance=10.0,
+    equivalent={"gradient cut": "a mode is there to be looked at, and a search for it on a grid has no gradient"},
+)
+
+EXERCISES = (NLL, PARTS, RESPONSIBILITIES, SAMPLE, JOINT, PIT, MODE)
