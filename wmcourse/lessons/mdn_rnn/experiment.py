@@ -352,6 +352,14 @@ def open_loop(
     return OpenLoop(*results, count=latents.shape[0])
 
 
+def reconstruction_error(memories: Memories, moments: Starts, horizon: int = 5) -> float:
+    """The squared error of a frame that the VAE has seen and decodes from the centre of its code: no dream is better."""
+    rows = moments.steps[:, PAST + horizon]
+    with one_thread():
+        off = decode(memories.vae, memories.held_out.mu[rows]) - moments.frames[:, horizon - 1]
+    return float(off.square().sum((1, 2))[moments.there[:, horizon - 1] > 0].mean())
+
+
 def mean_and_error(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Over episodes, axis 0, those that are over left out."""
     count = (~np.isnan(values)).sum(0)
@@ -461,11 +469,17 @@ def count_sides(
     temperature: float = 1.0,
     count: int = 100,
     after: int = 5,
+    real: bool = False,
     seed: int = 0,
 ) -> Sides:
-    """Dream each fork ``count`` times and see where the hazard is ``after`` steps later."""
+    """Dream each fork ``count`` times and see where the hazard is ``after`` steps later. With ``real`` the frames that came
+    are looked at instead, as the VAE sees them.
+    """
     moments = at(memories.held_out, torch.tensor([fork.row for fork in chosen]), cut, seed)
-    latents, _ = dreams(model, dream, parts, ending(moments, after), temperature, count, seed)
+    if real:
+        latents = memories.held_out.mu[moments.steps[:, PAST + 1 :]][None]
+    else:
+        latents, _ = dreams(model, dream, parts, ending(moments, after), temperature, count, seed)
     with one_thread():
         pictures = decode(memories.vae, latents[:, :, after - 1])
     went = torch.stack([side(pictures[:, i], fork.x) for i, fork in enumerate(chosen)])  # (F, S)

@@ -317,25 +317,30 @@ class ForkView:
     ) -> None:
         self.models, self.memories = models, memories
         self.after, count = 10, 120
-        candidates = []
-        for fork in chosen[:80]:
+        y = memories.held_out.hazard_y.numpy()
+        found = []
+        for fork in chosen:
+            if not ((y[fork.row] > 0.9) & (y[fork.row] < 9)).any():
+                continue  # a new hazard may appear just then, which is another surprise
             for ahead in (1, 2, 3):
                 weight, mu, width = self.all_dimensions(models["K = 5"], fork.row + ahead - 1)
                 two = np.argsort(weight, -1)[:, -2:]  # the heaviest components of each dimension
-                light, _ = np.take_along_axis(weight, two, -1).T
+                light = np.take_along_axis(weight, two, -1)[:, 0]
                 gap = np.abs(np.diff(np.take_along_axis(mu, two, -1))[:, 0]) / np.take_along_axis(width, two, -1).mean(-1)
-                j = int(np.argmax(np.where(light > 0.3, gap, 0)))
-                candidates.append((float(gap[j] * (light[j] > 0.3)), fork, ahead, j))
-        for _, fork, ahead, j in sorted(candidates, key=lambda one: -one[0]):
-            self.fork, self.ahead, self.dimension = fork, ahead, j
-            self.moments = at(memories.held_out, torch.tensor([fork.row]), cut)
-            latents, _ = dreams(models["K = 5"], dream, parts, ending(self.moments, self.after), 1.0, count, 0)
-            self.latents = latents[:, 0]
+                found += [(float(gap[j]), fork, ahead, j) for j in np.flatnonzero(light > 0.3)]
+        best = -1.0
+        for gap, fork, ahead, j in sorted(found, key=lambda one: -one[0])[:20]:
+            moments = at(memories.held_out, torch.tensor([fork.row]), cut)
+            latents, _ = dreams(models["K = 5"], dream, parts, ending(moments, self.after), 1.0, count, 0)
             with one_thread():
-                self.went = side(decode(memories.vae, self.latents[:, 5]), fork.x)
-            enough = min((self.went > 0).sum(), (self.went < 0).sum()) >= count / 3
-            if enough and self.moments.there[0, : self.after].sum() == self.after:
-                break
+                went = side(decode(memories.vae, latents[:, 0, 5]), fork.x)
+            left, right = (latents[went == which, 0, 5, j] for which in (1, -1))
+            if min(len(left), len(right)) < count / 4 or moments.there[0, : self.after].sum() < self.after:
+                continue
+            later = float((left.mean() - right.mean()).abs() / (left.std() + right.std()))
+            if min(gap, later) > best:
+                best = min(gap, later)
+                self.fork, self.ahead, self.dimension, self.latents, self.went = fork, ahead, int(j), latents[:, 0], went
 
     def all_dimensions(self, model: MDNRNN, row: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Weights, means and widths (Z, K) of the mixture for the frame after ``row``, from the real past."""
