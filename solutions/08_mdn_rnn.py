@@ -50,7 +50,7 @@ from wmcourse.lessons.mdn_rnn.widgets import (
 )
 from wmcourse.lessons.memories import dodge_memories, play
 from wmcourse.lessons.parts import your_parts
-from wmcourse.mdn_rnn import MDNRNN, PaperMDNRNN
+from wmcourse.mdn_rnn import PaperMDNRNN
 
 lesson = open_lesson("08")
 ex, steps = lesson.exercises, lesson.steps
@@ -192,23 +192,8 @@ steps.own_input.check(own_input)
 # %% [markdown]
 # The truth was ρ, the data endless, the model perfect, and training *moves it away*. For every share above 0 the optimum is wrong, since
 # the target followed from another $x_{t+1}$ than the input. And if the network has a memory of $x_t$ it learns to ignore its own samples
-# altogether (the last line below). That is Huszár's objection (2015): scheduled sampling is not a consistent way to fit a distribution. It may still help a
+# altogether (the dice below will show both). That is Huszár's objection (2015): scheduled sampling is not a consistent way to fit a distribution. It may still help a
 # poor model in practice. What we do: teacher forcing, a good likelihood, and a *measured* horizon.
-
-# %%
-epsilon, own, then = rng.normal(size=(3, many))
-real_next, own_next = rho_ * now + s_ * epsilon, rho_ * now + s_ * own
-target = rho_ * real_next + s_ * then
-for part in (0.0, 0.5, 1.0):
-    fed = np.where(rng.random(many) < part, own_next, real_next)
-    slope = (fed * target).mean() / (fed**2).mean()
-    error = ((target - slope * fed) * fed).std() / math.sqrt(many) / (fed**2).mean()
-    formula = float(own_input.subs({rho: rho_, share: part}))
-    print(f"share {part:.1f}: slope {formula:.4f} by the formula, {slope:.4f} ± {error:.4f} by dice")
-    assert abs(slope - formula) < 5 * error
-(remembered, fed_back), *_ = np.linalg.lstsq(np.stack([now, own_next], 1), target, rcond=None)
-print(f"own samples only, and x_t remembered: {remembered:.2f}·x_t {fed_back:+.2f}·own sample")
-assert abs(fed_back) < 0.01
 
 # %% [markdown]
 # ### Step · What a class weight teaches
@@ -248,12 +233,21 @@ sample_width = r**2 + u**2
 # %% check="sample_width"
 steps.sample_width.check(sample_width)
 
-# %% [markdown]
-# A network trained on centres alone gives $\sigma^2=r^2$, and meets samples in its dreams. The price, in nats for each dimension and step, is
-# what the machine proves below. It is 0.15 where $u=r$, and 4.0 where $u=3r$: the better the network predicts centres, the dearer its
-# mistake. The weight's effect on the odds is proved beside it: it multiplies them by w, for every p, and so it can be undone.
-
 # %%
+epsilon, own, then = rng.normal(size=(3, many))
+real_next, own_next = rho_ * now + s_ * epsilon, rho_ * now + s_ * own
+target = rho_ * real_next + s_ * then
+for part in (0.0, 0.5, 1.0):
+    fed = np.where(rng.random(many) < part, own_next, real_next)
+    slope = (fed * target).mean() / (fed**2).mean()
+    error = ((target - slope * fed) * fed).std() / math.sqrt(many) / (fed**2).mean()
+    formula = float(own_input.subs({rho: rho_, share: part}))
+    print(f"share {part:.1f}: slope {formula:.4f} by the formula, {slope:.4f} ± {error:.4f} by dice")
+    assert abs(slope - formula) < 5 * error
+(remembered, fed_back), *_ = np.linalg.lstsq(np.stack([now, own_next], 1), target, rcond=None)
+print(f"own samples only, and x_t remembered: {remembered:.2f}·x_t {fed_back:+.2f}·own sample")
+assert abs(fed_back) < 0.01
+
 cost = sp.log(2 * sp.pi) / 2 + sp.log(sigma) + (r**2 + u**2) / (2 * sigma**2)  # E[−log N(z; centre + miss, σ²)]
 too_narrow, best = cost.subs(sigma, r), cost.subs(sigma, sp.sqrt(sample_width))
 price = (u**2 / r**2 - sp.log(1 + u**2 / r**2)) / 2
@@ -271,6 +265,11 @@ proved(too_narrow - best, price)
 # %% [markdown]
 # ## See it
 #
+# (First what the last cell has proved and thrown. Scheduled sampling moves the slope as you said, and with a memory the own sample is
+# ignored. A class weight multiplies the *odds* by w, for every p: so it can be undone. And a network that was trained on centres alone pays, when it
+# meets samples, the price in the last line: 0.15 nats for each dimension and step where $u=r$, and 3.3 where $u=3r$. The better it predicts
+# centres, the dearer its mistake.)
+#
 # **How long is a dream good?** The world that you have solved. At horizon 10, which of the four is best, which worst? Then give the model a ρ that is a
 # little off: on one step you would hardly see it. In which direction is being off more dangerous?
 #
@@ -285,7 +284,8 @@ display(free_running(), alignment(played))
 # it, too, because pushes are held for a while. That is why the commonest mistake in all of this, each action **off by one**, shows
 # neither as an error nor as a loss that will not fall: it is a slightly worse model, whose dream obeys the stick with a delay. Make this
 # picture for every data set that you did not record yourself.
-#
+
+# %% [markdown]
 # ## Build it
 #
 # Seven functions. The two with ★ are parts of your world model. Write `mdn_rnn.dream_step(…)` and `mixture_density_networks.mixture_nll(…)`
@@ -352,7 +352,7 @@ ex.done_head.check(done_head)
 
 # %% exercise="sequence_loss"
 from wmcourse import mixture_density_networks
-from wmcourse.mdn_rnn import SequenceLoss
+from wmcourse.mdn_rnn import MDNRNN, SequenceLoss
 
 
 def sequence_loss(
@@ -393,7 +393,8 @@ ex.sequence_loss.check(sequence_loss)
 
 
 # %% exercise="dream_step"
-from wmcourse.mdn_rnn import DreamStep
+from wmcourse import mixture_density_networks
+from wmcourse.mdn_rnn import MDNRNN, DreamStep
 
 
 def dream_step(
@@ -407,9 +408,13 @@ def dream_step(
     """(z_t, a_t, h_t) -> z_{t+1}, r_{t+1}, P(done_{t+1}), h_{t+1}; z (B, Z), a (B, A)."""
     ### BEGIN SOLUTION
     state = model.step(z, a, state)  # first the transition: all that follows is read from h_{t+1}
-    p = model.read(state[0])
-    z = mixture_density_networks.sample_mixture(p.log_pi, p.mu, p.log_sigma, temperature, generator)
-    return DreamStep(z, p.reward, torch.sigmoid(p.done_logit), state)
+    h = state[0]
+    reward, done_logit = model.read_outcome(h)
+    if temperature > 0:
+        z = mixture_density_networks.sample_mixture(*model.mdn(h), temperature, generator)
+    else:  # the same as a sample at 0, in a third of the time
+        z = model.mdn.most_likely(h)
+    return DreamStep(z, reward, torch.sigmoid(done_logit), state)
     ### END SOLUTION
 
 
@@ -428,6 +433,7 @@ ex.dream_step.check(dream_step)
 
 # %% exercise="dream"
 from wmcourse import mdn_rnn
+from wmcourse.mdn_rnn import MDNRNN
 
 
 def dream(
@@ -527,7 +533,7 @@ with LossPlot() as plot:
     models["K = 5"] = train("K = 5", memories, parts, cut, show=plot.show)
     models["K = 1"] = train("K = 1", memories, parts, cut, components=1, show=plot.show)
     models["no memory"] = train("no memory", memories, parts, cut, window=1, show=plot.show)
-    models["on μ alone"] = train("on μ alone", memories, parts, cut, sampled=False, steps=500, show=plot.show)
+    models["on μ alone"] = train("on μ alone", memories, parts, cut, sampled=False, steps=400, show=plot.show)
 for name in parts.own:
     print(f"your {name} was called {parts.calls[name]:,} times so far")
 
@@ -575,13 +581,7 @@ display(
 # **The film.** Reality, your dream at τ = 1, and your dream at another τ, from the same start, with the same actions and the same dice. The frames
 # up to "now" were seen; below the strip, the dream's chance of being alive. Go through starts and dice. How long does the *agent* stay right, and how
 # long the hazards? What does τ = 0 never do, and what does τ = 3?
-
-# %% tags=["nbval-ignore-output"]
-moments = starts(test, cut)
-strip = Film(models["K = 5"], listen, parts, memories, moments)
-display(strip.picture((1.0, 0.0)), strip.explorer())
-
-# %% [markdown]
+#
 # **Through a fork.** One latent dimension, one step ahead of the real past (middle), and in 120 dreams that began before the fork (right). Move through the
 # steps. One step ahead two futures are half a pixel of a hazard apart, most of it behind the band: two humps at most, close together. In the dreams they become two
 # heaps.
@@ -591,7 +591,9 @@ display(strip.picture((1.0, 0.0)), strip.explorer())
 # the light is on neither side clearly, a dream is not counted; the first line says how well this reading works on real frames.
 
 # %% tags=["nbval-ignore-output"]
-chosen = forks(test)
+moments, chosen = starts(test, cut), forks(test)
+strip = Film(models["K = 5"], listen, parts, memories, moments)
+display(strip.picture((1.0, 0.0)), strip.explorer())
 real_side = count_sides(models["K = 5"], listen, parts, memories, cut, chosen, real=True)
 told = real_side.left + real_side.right
 print(f"real frames: {told.sum()} of {len(chosen)} forks can be read, {np.mean([bool(a) == f.left for a, f, ok in zip(real_side.left, chosen, told > 0, strict=True) if ok]):.0%} of these rightly; {np.mean([f.left for f in chosen]):.0%} went left")
@@ -607,10 +609,11 @@ view = ForkView(models, listen, parts, memories, cut, chosen)
 display(view.explorer(), sides_picture(sides, 60), lesson.questions["one_bell"].reveal())
 
 # %% [markdown]
-# In sum the coin is fair. Fork by fork it is not: the shares spread wider than coins' would, so the network has opinions where there is
-# nothing to know. K = 1 dreams forks nearly as well as K = 5: its one bell is wide there, a sample lands a little to a side, and the *memory* makes a
-# fact of it. (So "K = 1 cannot dream two futures" is not true of a recurrent network. Its likelihood says what it lacks.) A mixture *per
-# dimension* has a flaw of its own: each dimension picks a component by itself, and some dreams show half a hazard on either side for a moment.
+# In sum the coin is fair, as far as the interval can tell. Fork by fork it is not: the shares spread wider than coins' would, so the network has
+# opinions where there is nothing to know. K = 1 dreams forks about as well as K = 5: a sample of its one bell lands a little to a side, and the
+# *memory* makes a fact of it. (So "K = 1 cannot dream two futures" is not true of a network that is fed its samples. Its likelihood says what it
+# lacks.) And one dream in seven is torn, or hangs in between, which no real frame does: in a mixture *per dimension* each dimension picks for
+# itself, and nothing makes them agree. At τ = 0, with no chance to tip it, it is one in three.
 #
 # **When does a dream stop being useful?** One moment from each held-out episode, eight dreams of 40 steps, decoded. On the left, squared errors of the
 # frame, with your two numbers, and two baselines that need no model. On the right what a planner asks: *shall I still be alive then?* The

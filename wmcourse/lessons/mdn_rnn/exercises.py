@@ -247,9 +247,9 @@ def head_cases(rng: Rng) -> Iterator[Case]:
         done = (rng.random(shape) < 0.4).astype(kind)
         done.flat[0], done.flat[-1] = 1, 0
         yield Case({"logit": logit, "done": done, "weight": weight}, about, ("logit",))
-    sure = rng.choice([-1.0, 1.0], (4, 5)) * rng.uniform(120, 300, (4, 5))
+    sure = rng.choice([-1.0, 1.0], (4, 5)) * rng.uniform(30, 80, (4, 5))  # exp of it is still finite
     done = (rng.random((4, 5)) < 0.5).astype(np.float32)
-    done[0, :2], sure[0, :2] = (1, 0), (-200, 200)  # sure and wrong, both ways
+    done[0, :2], sure[0, :2] = (1, 0), (-60, 60)  # sure and wrong, both ways
     yield Case({"logit": sure.astype(np.float32), "done": done, "weight": 4.0}, "a head that is very sure", ("logit",))
 
 
@@ -532,7 +532,7 @@ def sequence_with_torch(
 
 
 def sequence_shown(
-    model: MDNRNN,
+    model: "MDNRNN",
     z: Tensor,
     a: Tensor,
     reward: Tensor,
@@ -844,7 +844,7 @@ def dream_by_forward(
 
 
 def dream_shown(
-    model: MDNRNN,
+    model: "MDNRNN",
     z: Tensor,
     a: Tensor,
     state: tuple[Tensor, Tensor],
@@ -985,13 +985,13 @@ def long_cases(rng: Rng) -> Iterator[Case]:
 
 
 def dream(
-    model: "torch.nn.Module", z: Tensor, a: Tensor, temperature: float, done_weight: float
+    model: MDNRNN, z: Tensor, a: Tensor, temperature: float, done_weight: float
 ) -> tuple[Tensor, Tensor]:
     past = z.shape[1] - 1
     _, state = model(z[:, :past], a[:, :past])  # listen: the memory after z_0 .. z_{C-1}
     now, alive, latents, survival = z[:, past], z.new_ones(len(z)), [], []
     for t in range(past, a.shape[1]):
-        step = mdn_rnn.dream_step(model, now, a[:, t], state, temperature)  # type: ignore[arg-type]
+        step = mdn_rnn.dream_step(model, now, a[:, t], state, temperature)
         now, state, p = step.z, step.state, step.done_probability
         alive = alive * (1 - p / (p + done_weight * (1 - p)))  # the weight undone
         latents.append(now)
@@ -1079,6 +1079,23 @@ def dream_in_logs(
         p = torch.stack([step.done_probability for step in steps], 1)
         logs = F.logsigmoid(math.log(done_weight) - torch.logit(p))
         return torch.stack([step.z for step in steps], 1), logs.cumsum(1).exp()
+
+
+def dream_told(
+    model: "MDNRNN", z: Tensor, a: Tensor, temperature: float, done_weight: float
+) -> tuple[Tensor, Tensor]:
+    from wmcourse import mdn_rnn
+
+    past = z.shape[1] - 1
+    _, state = model(z[:, :past], a[:, :past])  # listen: the memory after z_0 .. z_{C-1}
+    now, alive, latents, survival = z[:, past], z.new_ones(len(z)), [], []
+    for t in range(past, a.shape[1]):
+        step = mdn_rnn.dream_step(model, now, a[:, t], state, temperature)
+        now, state, p = step.z, step.state, step.done_probability
+        alive = alive * (1 - p / (p + done_weight * (1 - p)))  # the weight undone
+        latents.append(now)
+        survival.append(alive)
+    return torch.stack(latents, dim=1), torch.stack(survival, dim=1)
 
 
 DREAM = Sampled(
@@ -1175,6 +1192,7 @@ DREAM = Sampled(
     ),
     (dream_step_by_step, dream_in_logs),
     reference=dream,
+    shown=dream_told,
     cases=long_cases,
     also=dream_spreads,
     expects="latents z_{C+1} … z_{C+L} (B, L, Z), and for each the probability to be alive then (B, L)",

@@ -26,7 +26,7 @@ Dream = Callable[..., tuple[Tensor, Tensor]]  # dream(model, z, a, temperature, 
 Rule = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # open_loop_error
 
 HIDDEN, WINDOW, BATCH, RATE, WEIGHT = 128, 32, 32, 8e-3, 3.0
-STEPS, EVERY, PEOPLE = 1200, 60, 96  # steps, how often the held-out likelihood is taken, and on how many episodes
+STEPS, EVERY, PEOPLE = 1200, 100, 96  # steps, how often the held-out likelihood is taken, and on how many episodes
 PAST, HORIZON = 12, 40  # what a dream hears before it begins, and how long it lasts
 SHOWN = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 26, 30, 35, 40)  # horizons that are measured
 SIDE = 1.96  # standard errors to either side of a 95 % interval
