@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from wmcourse.lessons import open_lesson
-from wmcourse.lessons.derivation import equal, expectation, log_normal, proved
+from wmcourse.lessons.derivation import equal, log_normal, proved
 from wmcourse.lessons.map import system_map
 from wmcourse.lessons.mdn_rnn.experiment import (
     WEIGHT,
@@ -393,7 +393,6 @@ ex.sequence_loss.check(sequence_loss)
 
 
 # %% exercise="dream_step"
-from wmcourse import mixture_density_networks
 from wmcourse.mdn_rnn import MDNRNN, DreamStep
 
 
@@ -468,9 +467,7 @@ ex.dream.check(dream)
 
 
 # %% exercise="open_loop_error"
-def open_loop_error(
-    dreams: torch.Tensor, real: torch.Tensor, mask: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def open_loop_error(dreams: torch.Tensor, real: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared distances at each horizon (L,): of a single dream, and of the average of all S."""
     ### BEGIN SOLUTION
     one = (dreams - real).square().sum(dim=-1).mean(dim=0)  # (B, L)
@@ -548,7 +545,10 @@ test = memories.held_out
 measured = {name: measure(model, test, memory=name != "no memory") for name, model in models.items()}
 five = measured["K = 5"]
 for name, other in measured.items():
-    print(f"{name:<11} {other.latent_mean:8.2f} nats per step" + ("" if other is five else f", {interval(other.more_than(five))} more than K = 5"))
+    print(
+        f"{name:<11} {other.latent_mean:8.2f} nats per step"
+        + ("" if other is five else f", {interval(other.more_than(five))} more than K = 5")
+    )
 at_fork = forking(test) | forking(test, 1) | forking(test, 2)
 pairs = {
     "memory cut": measured["no memory"].more_than(five),
@@ -559,16 +559,22 @@ pairs = {
 carried = measure(models["K = 5"], test, across=True)
 begun = age(test)
 reset = [carried.more_than(five, (begun == k) & (np.arange(len(test)) > 0)) for k in range(12)]
-print(f"h carried over a reset: {reset[0][0]:.1f} nats more at an episode's first step, {reset[10][0]:.1f} at its eleventh")
+print(
+    f"h carried over a reset: {reset[0][0]:.1f} nats more at an episode's first step, {reset[10][0]:.1f} at its eleventh"
+)
 centres = measure(models["on μ alone"], test, sampled=False).latent_mean
-print(f"trained on μ alone: {centres:.1f} nats on held-out centres, {measured['on μ alone'].latent_mean:.0f} on the samples that a dream is made of")
+print(
+    f"trained on μ alone: {centres:.1f} nats on held-out centres, {measured['on μ alone'].latent_mean:.0f} on the samples that a dream is made of"
+)
 honest = lesson.yours("done_head")
 for weight, label in ((1.0, "weight left in"), (WEIGHT, "weight undone")):
     print(f"the done head, {label}:")
     for n, said, happened, error in calibration(five, test, lambda logit, w: honest(logit, 0 * logit, w)[1], weight):
         print(f"   {n:>6,} steps: said {said:6.1%}, happened {happened:6.1%} ± {error:.1%}")
-assert pairs["memory cut"][0] > 1 and pairs["K = 1"][0] > 3 * pairs["K = 1"][1] and centres < five.latent_mean
-assert pairs["K = 1, at forks"][0] > pairs["K = 1, elsewhere"][0] and reset[0][0] > 5
+assert pairs["K = 1, at forks"][0] > pairs["K = 1, elsewhere"][0] > 0
+assert pairs["memory cut"][0] > 1 > 3 * pairs["K = 1"][1]
+assert centres < five.latent_mean < measured["on μ alone"].latent_mean
+assert reset[0][0] > 5
 display(
     likelihood_picture(pairs, reset, ("what is lost without", "h carried over a reset")),
     lesson.questions["on_centres"].reveal(),
@@ -596,7 +602,9 @@ strip = Film(models["K = 5"], listen, parts, memories, moments)
 display(strip.picture((1.0, 0.0)), strip.explorer())
 real_side = count_sides(models["K = 5"], listen, parts, memories, cut, chosen, real=True)
 told = real_side.left + real_side.right
-print(f"real frames: {told.sum()} of {len(chosen)} forks can be read, {np.mean([bool(a) == f.left for a, f, ok in zip(real_side.left, chosen, told > 0, strict=True) if ok]):.0%} of these rightly; {np.mean([f.left for f in chosen]):.0%} went left")
+print(
+    f"real frames: {told.sum()} of {len(chosen)} forks can be read, {np.mean([bool(a) == f.left for a, f, ok in zip(real_side.left, chosen, told > 0, strict=True) if ok]):.0%} of these rightly; {np.mean([f.left for f in chosen]):.0%} went left"
+)
 sides = {
     "K = 5": count_sides(models["K = 5"], listen, parts, memories, cut, chosen[:60]),
     "K = 1": count_sides(models["K = 1"], listen, parts, memories, cut, chosen[:60]),
@@ -604,7 +612,9 @@ sides = {
 }
 for name, counted in sides.items():
     total, error = counted.share
-    print(f"{name:<12} {total:.0%} left, 95 % interval {total - 1.96 * error:.0%} to {total + 1.96 * error:.0%}; {counted.neither.sum() / 6000:.0%} on neither side")
+    print(
+        f"{name:<12} {total:.0%} left, 95 % interval {total - 1.96 * error:.0%} to {total + 1.96 * error:.0%}; {counted.neither.sum() / 6000:.0%} on neither side"
+    )
 view = ForkView(models, listen, parts, memories, cut, chosen)
 display(view.explorer(), sides_picture(sides, 60), lesson.questions["one_bell"].reveal())
 
@@ -633,8 +643,11 @@ foretold, base = forecast(survival, moments)
 alive_horizon = useful(foretold[:, 1:], base[:, 1:], tuple(range(2, 41)))
 print(f"“still alive?” is foretold better than by the base rate for {alive_horizon}")
 assert useful(whole.one, whole.mean).steps < useful(whole.endless, whole.mean).steps
-assert 8 < alive_horizon.low
-display(horizon_picture(whole, (foretold, base), reconstruction_error(memories, moments)), lesson.questions["one_dream"].reveal())
+assert alive_horizon.low > 8
+display(
+    horizon_picture(whole, (foretold, base), reconstruction_error(memories, moments)),
+    lesson.questions["one_dream"].reveal(),
+)
 
 # %% [markdown]
 # Three answers to one question, since "useful" has no meaning without "for what". As a *guess*, one dream is soon worse than the average frame, as
@@ -654,9 +667,15 @@ for tau in (0.0, 0.5, 1.0, 1.5, 2.0, 3.0):
     errors = open_loop(latents, moments, memories, rule, (5,))
     one, spread = (tuple(float(x[0]) for x in mean_and_error(part)) for part in (errors.one, errors.spread))
     alive = survival[:, :, 19].mean(0).numpy()[known]
-    table[tau] = {"one dream's error": one, "spread of dreams": spread, "alive": (alive.mean(), alive.std() / math.sqrt(len(alive)))}
+    table[tau] = {
+        "one dream's error": one,
+        "spread of dreams": spread,
+        "alive": (alive.mean(), alive.std() / math.sqrt(len(alive))),
+    }
     kinder = (alive - world).mean(), (alive - world).std() / math.sqrt(len(alive))
-    print(f"τ = {tau:g}: error {one[0]:.1f}, spread {spread[0]:.1f}, alive {alive.mean():.0%}, {interval(kinder)} more than in the world")
+    print(
+        f"τ = {tau:g}: error {one[0]:.1f}, spread {spread[0]:.1f}, alive {alive.mean():.0%}, {interval(kinder)} more than in the world"
+    )
 assert table[0.0]["spread of dreams"][0] < 1e-3 < table[1.0]["spread of dreams"][0] < table[3.0]["spread of dreams"][0]
 temperature_picture(table, (world.mean(), world.std() / math.sqrt(len(world))))
 

@@ -51,7 +51,11 @@ STEPS = (
                 v * (1 - rho**L),
                 "A noise that was multiplied by ρ has its *variance* multiplied by ρ².",
             ),
-            Mistake("the spread of all x", v, "This is what one does not know who has never seen x_t. It is the limit L → ∞."),
+            Mistake(
+                "the spread of all x",
+                v,
+                "This is what one does not know who has never seen x_t. It is the limit L → ∞.",
+            ),
             Mistake(
                 "what is known for what is not",
                 v * rho ** (2 * L),
@@ -84,7 +88,9 @@ STEPS = (
                 "One would wish so. But a sample of its own does not lead to the x_{t+2} that the data holds: that one followed from another "
                 "x_{t+1}.",
             ),
-            Mistake("own samples alone", rho**3, "This is the answer at a share of 1. The rest of the inputs are real."),
+            Mistake(
+                "own samples alone", rho**3, "This is the answer at a share of 1. The rest of the inputs are real."
+            ),
             Mistake(
                 "two steps for three",
                 (1 - share) * rho + share * rho**2,
@@ -167,10 +173,18 @@ STEPS = (
                 "This is the best width for the *centre* μ of the code. In the dream, samples go in and are to come out: they lie around the centre.",
             ),
             Mistake("the encoder's doubt alone", u**2, "As if μ itself were predicted without any miss."),
-            Mistake("the widths added", (r + u) ** 2, "Independent noises add their variances, not their widths: the mixed term is 0."),
+            Mistake(
+                "the widths added",
+                (r + u) ** 2,
+                "Independent noises add their variances, not their widths: the mixed term is 0.",
+            ),
             Mistake("the standard deviation", sp.sqrt(r**2 + u**2), "This is σ. The step asks for σ²."),
             Mistake("the difference", r**2 - u**2, "The doubt makes the target noisier, not less so."),
-            Mistake("half of it", (r**2 + u**2) / 2, "The ½ stands before the square in −log N, and before log σ² as well: it cancels."),
+            Mistake(
+                "half of it",
+                (r**2 + u**2) / 2,
+                "The ½ stands before the square in −log N, and before log σ² as well: it cancels.",
+            ),
         ),
         (u**2 + r**2, (r + u) ** 2 - 2 * r * u),
         expected=WIDTH,
@@ -182,7 +196,9 @@ ONE = sp.Symbol(r"\mathbb{E}(\tilde{x}_{t+L}-x_{t+L})^2")
 FORMULAS = {
     "one sequence": sp.Eq(
         sp.Symbol(r"-\log p(z_{1:T},r_{1:T},d_{1:T}\mid z_0,a_{0:T-1})"),
-        sp.Symbol(r"-\sum_t\big[\log p(z_{t+1}\mid h_{t+1})+\log p(r_{t+1}\mid h_{t+1})+\log p(d_{t+1}\mid h_{t+1})\big]"),
+        sp.Symbol(
+            r"-\sum_t\big[\log p(z_{t+1}\mid h_{t+1})+\log p(r_{t+1}\mid h_{t+1})+\log p(d_{t+1}\mid h_{t+1})\big]"
+        ),
         evaluate=False,
     ),
     "what a dream of L steps cannot know": sp.Eq(sp.Symbol(r"\mathrm{Var}(x_{t+L}\mid x_t)"), FREE, evaluate=False),

@@ -493,8 +493,7 @@ def sequence_by_steps(
         real = mask[:, t]
         follows = real * (1 - stops[:, t])
         latent = (
-            latent
-            + (mixture_density_networks.mixture_nll(z[:, t + 1], p.log_pi, p.mu, p.log_sigma) * follows).sum()
+            latent + (mixture_density_networks.mixture_nll(z[:, t + 1], p.log_pi, p.mu, p.log_sigma) * follows).sum()
         )
         r = r + 0.5 * ((p.reward - reward[:, t]) ** 2 * real).sum()
         died = torch.nn.functional.softplus(-p.done_logit) * done[:, t]
@@ -565,7 +564,7 @@ SEQUENCE = Exercise(
         "Then three masked means, one for each kind of target.",
         "The latent counts where `mask` is 1 and the episode does not stop: `mask * (1 - ended)`, divided by *its own* sum (at least 1). "
         "Reward and done count wherever `mask` is 1, the last step included.",
-        "½·(p.reward − reward)² for the reward; `F.binary_cross_entropy_with_logits(p.done_logit, done, reduction=\"none\")` for done, times "
+        '½·(p.reward − reward)² for the reward; `F.binary_cross_entropy_with_logits(p.done_logit, done, reduction="none")` for done, times '
         "`1 + (done_weight - 1) * done` in the total only. `mixture_density_networks.mixture_nll(z[:, 1:], p.log_pi, p.mu, p.log_sigma)`.",
     ),
     (
@@ -696,7 +695,9 @@ SEQUENCE = Exercise(
     checked="Four numbers and the gradients by z, a and reward for five fresh networks: padding, cut-offs, endings only, a batch of one, "
     "one step, with and without `ended`; float32 and float64.",
     part=True,
-    equivalent={"input model ignored": "the network is no array: nothing can be zeroed, so this mutant is the original"},
+    equivalent={
+        "input model ignored": "the network is no array: nothing can be zeroed, so this mutant is the original"
+    },
 )
 
 
@@ -964,7 +965,9 @@ DREAM_STEP = Sampled(
     checked="All five tensors and the gradients by z, a, h and c at τ = 0, for three fresh networks and a batch of one; mean, variance and dice of "
     "4,000 samples at two other temperatures.",
     part=True,
-    equivalent={"input model ignored": "the network is no array: nothing can be zeroed, so this mutant is the original"},
+    equivalent={
+        "input model ignored": "the network is no array: nothing can be zeroed, so this mutant is the original"
+    },
 )
 
 
@@ -984,9 +987,7 @@ def long_cases(rng: Rng) -> Iterator[Case]:
         yield Case({"model": model, "z": z, "a": a, "temperature": 0.0, "done_weight": weight}, about)
 
 
-def dream(
-    model: MDNRNN, z: Tensor, a: Tensor, temperature: float, done_weight: float
-) -> tuple[Tensor, Tensor]:
+def dream(model: MDNRNN, z: Tensor, a: Tensor, temperature: float, done_weight: float) -> tuple[Tensor, Tensor]:
     past = z.shape[1] - 1
     _, state = model(z[:, :past], a[:, :past])  # listen: the memory after z_0 .. z_{C-1}
     now, alive, latents, survival = z[:, past], z.new_ones(len(z)), [], []
@@ -1066,9 +1067,7 @@ def dream_step_by_step(
     return torch.stack(latents, 1), torch.cumprod(torch.stack(going_on, 1), 1)
 
 
-def dream_in_logs(
-    model: MDNRNN, z: Tensor, a: Tensor, temperature: float, done_weight: float
-) -> tuple[Tensor, Tensor]:
+def dream_in_logs(model: MDNRNN, z: Tensor, a: Tensor, temperature: float, done_weight: float) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         _, state = model(z[:, :-1], a[:, : z.shape[1] - 1])
         steps = []
@@ -1081,9 +1080,7 @@ def dream_in_logs(
         return torch.stack([step.z for step in steps], 1), logs.cumsum(1).exp()
 
 
-def dream_told(
-    model: "MDNRNN", z: Tensor, a: Tensor, temperature: float, done_weight: float
-) -> tuple[Tensor, Tensor]:
+def dream_told(model: "MDNRNN", z: Tensor, a: Tensor, temperature: float, done_weight: float) -> tuple[Tensor, Tensor]:
     from wmcourse import mdn_rnn
 
     past = z.shape[1] - 1
@@ -1154,9 +1151,7 @@ DREAM = Sampled(
         ),
         Mistake(
             "survival before the step",
-            long_dream(
-                summed=lambda p: torch.cat([torch.ones_like(p[:, :1]), torch.cumprod(1 - p, 1)[:, :-1]], dim=1)
-            ),
+            long_dream(summed=lambda p: torch.cat([torch.ones_like(p[:, :1]), torch.cumprod(1 - p, 1)[:, :-1]], dim=1)),
             "Your row begins with 1: alive *before* each step. It belongs to the latent beside it, so after the step.",
         ),
         Mistake(
@@ -1385,7 +1380,7 @@ def counting(
 
 def count_from_torch(latent: int, action: int, hidden: int, components: int) -> torch.Tensor:
     lstm = torch.nn.LSTM(latent + action, hidden)
-    recurrent = sum(p.numel() for p in lstm.parameters()) - lstm.bias_hh_l0.numel()
+    recurrent = sum(p.numel() for name, p in lstm.named_parameters() if not name.startswith("bias_hh"))
     head = torch.nn.Linear(hidden, 3 * components * latent)
     return torch.tensor([recurrent, sum(p.numel() for p in head.parameters())])
 

@@ -134,9 +134,7 @@ class Measured:
         return per_step(self.latent - other.latent, chosen, self.episode)
 
 
-def per_step(
-    values: NDArray[Any], where: NDArray[np.bool_], episode: NDArray[np.int64]
-) -> tuple[float, float]:
+def per_step(values: NDArray[Any], where: NDArray[np.bool_], episode: NDArray[np.int64]) -> tuple[float, float]:
     """The mean over chosen steps, and its standard error when whole episodes are the independent draws."""
     total = np.bincount(episode, np.where(where, values, 0.0))
     count = np.bincount(episode, where.astype(float))
@@ -349,7 +347,8 @@ def open_loop(
             results[:, i, :n] = torch.stack(
                 [one, average, (present - real[0]).square().sum(-1), (average_frame - real[0]).square().sum(-1)]
             ).numpy()
-    return OpenLoop(*results, count=latents.shape[0])
+    one_dream, average_dream, still, mean = results
+    return OpenLoop(one_dream, average_dream, still, mean, latents.shape[0])
 
 
 def reconstruction_error(memories: Memories, moments: Starts, horizon: int = 5) -> float:

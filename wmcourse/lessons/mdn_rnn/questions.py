@@ -83,7 +83,10 @@ QUESTIONS = (
         wrong=(
             (22, "An average of five still has a fifth of the dreams' own spread in it."),
             (14, "30 − 22 = 8 is 4/5 of the spread, not all of what is still to be gained."),
-            (15, "Half of 30 is right only where a dream knows nothing but the right distribution: there its own spread equals what it is off."),
+            (
+                15,
+                "Half of 30 is right only where a dream knows nothing but the right distribution: there its own spread equals what it is off.",
+            ),
             (0, "Dreams of the right distribution leave the world's own chance: no average foretells it."),
         ),
     ),

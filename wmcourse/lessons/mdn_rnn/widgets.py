@@ -36,11 +36,12 @@ from wmcourse.lessons.mdn_rnn.experiment import (
 )
 from wmcourse.lessons.memories import Memories, Sequences, one_thread
 from wmcourse.lessons.parts import Parts
-from wmcourse.lessons.widget import BLUE, GREEN, GREY, ORANGE, RED, Explorer, choice, slider, stage
+from wmcourse.lessons.widget import BLUE, GREEN, GREY, ORANGE, RED, Explorer, slider, stage
 from wmcourse.mdn_rnn import MDNRNN
 
 PINK = "#CC79A7"  # Okabe & Ito (2008), too
-FILM = (-4, -2, 0, 1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25)  # steps after the last frame that a film strip shows
+FILM = (-3, 0, 1, 2, 3, 4, 6, 8, 10, 13, 17, 22)  # steps after the last frame that a film strip shows
+NOW = FILM.index(0)
 
 
 def sheet(rows: list[NDArray[Any]], gap: int = 2, after: int | None = None) -> NDArray[Any]:
@@ -68,7 +69,9 @@ def opening(data: Sequences, count: int = 6) -> Image:
     """Frames that were seen, actions that will be taken, and frames that nobody has yet."""
     span, action = 6 * count, data.action.numpy()[:, 0]
     rows = [int(s) + 25 for s, n in zip(data.start, data.length, strict=True) if n > 27 + span]
-    first = max(rows, key=lambda row: np.ptp(action[row + span // 2 : row + span]) - 0.05 * abs(float(data.agent_x[row]) - 16))
+    first = max(
+        rows, key=lambda row: np.ptp(action[row + span // 2 : row + span]) - 0.05 * abs(float(data.agent_x[row]) - 16)
+    )
     index = [first + 3 * k for k in range(count)]
     frames = data.frames[index, 0] / 255
     blank = np.full((count, 32, 32), 0.93)
@@ -85,7 +88,10 @@ def opening(data: Sequences, count: int = 6) -> Image:
     axes.text(places[count - 1] + 16, 41, "then only pushes:", size=10, va="center", ha="right", color="#8a6100")
     axes.set(xticks=[], yticks=[], ylim=(44, -2))
     bare(axes)
-    return still(figure, "Six frames of Dodge, every third step; then six empty ones with question marks, and an arrow under each for the push that is taken")
+    return still(
+        figure,
+        "Six frames of Dodge, every third step; then six empty ones with question marks, and an arrow under each for the push that is taken",
+    )
 
 
 # --- See it
@@ -178,7 +184,9 @@ def alignment(data: Sequences) -> Explorer:
         explained = np.corrcoef(pushed, change)[0, 1] ** 2
         name = "a(t)" if shift == 0 else f"a(t{shift:+d})".replace("-", "−")
         title.set_text(f"{name} explains {explained:.0%} of what moved the agent between frames t and t + 1")
-        return f"{name}: <b>{explained:.1%}</b> of the push between frames t and t + 1 explained, over {len(rows):,} steps"
+        return (
+            f"{name}: <b>{explained:.1%}</b> of the push between frames t and t + 1 explained, over {len(rows):,} steps"
+        )
 
     return Explorer(
         figure,
@@ -210,10 +218,12 @@ class LossPlot(Live):
         self.redraw()
 
 
-def likelihood_picture(rows: dict[str, tuple[float, float]], reset: list[tuple[float, float]], titles: tuple[str, str]) -> Image:
+def likelihood_picture(
+    rows: dict[str, tuple[float, float]], reset: list[tuple[float, float]], titles: tuple[str, str]
+) -> Image:
     """Differences in nats per step with 95 % intervals; and what a carried h costs, by the episode's age."""
     figure, (left, right) = stage(9.2, 2.9, 2, width_ratios=(1.35, 1))
-    for place, (name, (mean, error)) in enumerate(rows.items()):
+    for place, (mean, error) in enumerate(rows.values()):
         left.errorbar([mean], [-place], xerr=[[SIDE * error]], fmt="o", color=ORANGE, capsize=4)
         left.annotate(f"{mean:.2f}", (mean, -place), (0, 7), textcoords="offset points", ha="center", size=8)
     left.set(yticks=[-k for k in range(len(rows))], yticklabels=list(rows), ylim=(-len(rows) + 0.5, 0.7))
@@ -226,7 +236,10 @@ def likelihood_picture(rows: dict[str, tuple[float, float]], reset: list[tuple[f
     for axes in (left, right):
         axes.title.set_size(10)
     words = "; ".join(f"{name}: {mean:.2f}" for name, (mean, _) in rows.items())
-    return still(figure, f"Nats per step more than the network with five components: {words}. Right: what an h carried over a reset costs in an episode's first steps")
+    return still(
+        figure,
+        f"Nats per step more than the network with five components: {words}. Right: what an h carried over a reset costs in an episode's first steps",
+    )
 
 
 class Film:
@@ -238,7 +251,9 @@ class Film:
         index = torch.argsort(length, descending=True, stable=True)[:40]
         self.moments = moments.some(index[torch.arange(0, 40, 5)])  # eight that go on long enough
         past = [self.moments.steps[:, PAST + k] for k in FILM if k <= 0]
-        self.past = torch.stack([torch.from_numpy(memories.held_out.frames[rows.numpy()][:, 0] / 255) for rows in past], 1)
+        self.past = torch.stack(
+            [torch.from_numpy(memories.held_out.frames[rows.numpy()][:, 0] / 255) for rows in past], 1
+        )
 
     def reality(self, start: int) -> NDArray[Any]:
         ahead = [k - 1 for k in FILM if k > 0]
@@ -263,27 +278,32 @@ class Film:
         for temperature in temperatures:
             rows.append(self.dreamt(start, temperature, seed)[0])
             labels.append(f"dream, τ = {temperature:g}")
-        figure = Figure(figsize=(9.6, 2.6), layout="constrained", facecolor="white")
+        figure = Figure(figsize=(9.6, 2.55), layout="constrained", facecolor="white")
         film(figure.subplots(), rows, labels)
-        return still(figure, f"Film strip: reality, and dreams at {temperatures} from the same start with the same actions")
+        return still(
+            figure, f"Film strip: reality, and dreams at {temperatures} from the same start with the same actions"
+        )
 
     def explorer(self) -> Explorer:
-        figure, axes = stage(9.6, 3.0)
+        figure, axes = stage(9.6, 2.75)
         first, _ = self.dreamt(0, 1.0, 1)
         shown = film(axes, [self.reality(0), first, first], ["reality", "dream, τ = 1", "dream, your τ"])
-        chances = [axes.text(place, 106, "", ha="center", va="bottom", size=8, color="#8a6100") for place in centres(len(FILM), 2)]
+        chances = [
+            axes.text(place, 106, "", ha="center", va="bottom", size=8, color="#8a6100")
+            for place in centres(len(FILM), NOW)
+        ]
         axes.set_ylim(109, -1)
-        heard = sum(k <= 0 for k in FILM)
+        heard = NOW + 1
 
         def draw(start: int, temperature: float, dice: int) -> str:
             one, _ = self.dreamt(start - 1, 1.0, dice)
             other, alive = self.dreamt(start - 1, temperature, dice)
-            shown.set_data(sheet([self.reality(start - 1), one, other], after=2))
+            shown.set_data(sheet([self.reality(start - 1), one, other], after=NOW))
             for text, chance in zip(chances[heard:], alive, strict=True):
                 text.set_text(f"{chance:.0%}")
             there = int(self.moments.there[start - 1].sum())
             until = f"{there} more steps are real" if there < HORIZON else f"more than {HORIZON} steps are real"
-            said = ", ".join(f"{k}: {c:.0%}" for k, c in zip(FILM[heard:], alive, strict=True) if k in (5, 10, 20, 25))
+            said = ", ".join(f"{k}: {c:.0%}" for k, c in zip(FILM[heard:], alive, strict=True) if k in (6, 10, 17, 22))
             return f"start {start}, τ = {temperature:g}, dice {dice}: {until}; the dream gives these chances to be alive: <b>{said}</b>"
 
         return Explorer(
@@ -297,9 +317,9 @@ class Film:
 
 
 def film(axes: Axes, rows: list[NDArray[Any]], labels: list[str]) -> Any:
-    shown = axes.imshow(sheet(rows, after=2), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
+    shown = axes.imshow(sheet(rows, after=NOW), cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
     axes.set(
-        xticks=centres(len(FILM), 2),
+        xticks=centres(len(FILM), NOW),
         xticklabels=[("now" if k == 0 else f"{k:+d}".replace("-", "−")) for k in FILM],
         yticks=[34 * r + 16 for r in range(len(rows))],
         yticklabels=labels,
@@ -326,7 +346,9 @@ class ForkView:
                 weight, mu, width = self.all_dimensions(models["K = 5"], fork.row + ahead - 1)
                 two = np.argsort(weight, -1)[:, -2:]  # the heaviest components of each dimension
                 light = np.take_along_axis(weight, two, -1)[:, 0]
-                gap = np.abs(np.diff(np.take_along_axis(mu, two, -1))[:, 0]) / np.take_along_axis(width, two, -1).mean(-1)
+                gap = np.abs(np.diff(np.take_along_axis(mu, two, -1))[:, 0]) / np.take_along_axis(width, two, -1).mean(
+                    -1
+                )
                 found += [(float(gap[j]), fork, ahead, j) for j in np.flatnonzero(light > 0.3)]
         best = -1.0
         for gap, fork, ahead, j in sorted(found, key=lambda one: -one[0])[:20]:
@@ -340,7 +362,13 @@ class ForkView:
             later = float((left.mean() - right.mean()).abs() / (left.std() + right.std()))
             if min(gap, later) > best:
                 best = min(gap, later)
-                self.fork, self.ahead, self.dimension, self.latents, self.went = fork, ahead, int(j), latents[:, 0], went
+                self.fork, self.ahead, self.dimension, self.latents, self.went = (
+                    fork,
+                    ahead,
+                    int(j),
+                    latents[:, 0],
+                    went,
+                )
 
     def all_dimensions(self, model: MDNRNN, row: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Weights, means and widths (Z, K) of the mixture for the frame after ``row``, from the real past."""
@@ -428,7 +456,9 @@ def sides_picture(counts: dict[str, Sides], chance: int) -> Image:
     axes[0].set_ylabel(f"forks, of {chance}")
     axes[0].legend(frameon=False, fontsize=8)
     words = "; ".join(f"{name}: {sides.share[0]:.0%} left" for name, sides in counts.items())
-    return still(figure, f"Histograms over forks of the share of dreams that go left, beside what fair coins would give. {words}")
+    return still(
+        figure, f"Histograms over forks of the share of dreams that go left, beside what fair coins would give. {words}"
+    )
 
 
 def horizon_picture(whole: OpenLoop, forecast: tuple[NDArray[Any], NDArray[Any]], floor: float) -> Image:
@@ -456,7 +486,10 @@ def horizon_picture(whole: OpenLoop, forecast: tuple[NDArray[Any], NDArray[Any]]
         right.fill_between(steps, mean - SIDE * error, mean + SIDE * error, color=colour, alpha=0.18, lw=0)
     right.set(xlabel="steps ahead", ylabel="Brier score of “still alive?”", ylim=(0, 0.33), xlim=(0, 41))
     right.legend(frameon=False, loc="upper left", fontsize=8)
-    return still(figure, "Left: squared error of the decoded dream against the horizon, beside two baselines. Right: Brier score of the forecast to be still alive, by dreams and by the base rate")
+    return still(
+        figure,
+        "Left: squared error of the decoded dream against the horizon, beside two baselines. Right: Brier score of the forecast to be still alive, by dreams and by the base rate",
+    )
 
 
 def temperature_picture(rows: dict[float, dict[str, tuple[float, float]]], real: tuple[float, float]) -> Image:
@@ -475,5 +508,7 @@ def temperature_picture(rows: dict[float, dict[str, tuple[float, float]]], real:
     right.set(xlabel="temperature τ", ylabel="alive after 20 steps", ylim=(0, 0.6))
     right.legend(frameon=False, fontsize=8)
     words = "; ".join(f"τ {tau:g}: {row['alive'][0]:.0%} alive" for tau, row in rows.items())
-    return still(figure, f"Error of one dream and spread of dreams, and the share alive after 20 steps, against temperature. {words}; in the world {real[0]:.0%}")
-
+    return still(
+        figure,
+        f"Error of one dream and spread of dreams, and the share alive after 20 steps, against temperature. {words}; in the world {real[0]:.0%}",
+    )
