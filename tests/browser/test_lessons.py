@@ -46,6 +46,17 @@ LEARNERS = {
         """,
         "mean",
     ),
+    "08": Learner(
+        "08_mdn_rnn",
+        "weighted_head",
+        "done_head",
+        """\
+        def done_head(logit, done, weight):
+            nll = weight * done * F.softplus(-logit) + (1 - done) * F.softplus(logit)
+            return nll, torch.sigmoid(logit)
+        """,
+        "the weight not undone",
+    ),
 }
 
 

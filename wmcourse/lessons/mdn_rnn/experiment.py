@@ -215,6 +215,12 @@ def forking(data: Sequences, since: int = 0, rows: float = 17.0) -> NDArray[np.b
     return later
 
 
+def appearing(data: Sequences) -> NDArray[np.bool_]:
+    """Steps whose next frame is one of the first two that show a new hazard at the upper edge."""
+    y = data.hazard_y.numpy()
+    return ((y > -3) & (y < 0)).any(1) & ~data.ended.numpy()
+
+
 def cost_of_encoding(memories: Memories, cut: Cut) -> tuple[float, float]:
     """Seconds for the latents of one batch of windows: drawn from the cache, and encoded anew from frames."""
     data = memories.train
