@@ -67,11 +67,14 @@ def bare(axes: Axes) -> None:
 
 def opening(data: Sequences, count: int = 6) -> Image:
     """Frames that were seen, actions that will be taken, and frames that nobody has yet."""
-    span, action = 6 * count, data.action.numpy()[:, 0]
-    rows = [int(s) + 25 for s, n in zip(data.start, data.length, strict=True) if n > 27 + span]
-    first = max(
-        rows, key=lambda row: np.ptp(action[row + span // 2 : row + span]) - 0.05 * abs(float(data.agent_x[row]) - 16)
-    )
+    action, x = data.action.numpy()[:, 0], data.agent_x.numpy()
+    ahead = 3 * np.arange(count, 2 * count)
+    rows = [
+        row
+        for s, n in zip(data.start.tolist(), data.length.tolist(), strict=True)
+        for row in range(s + 15, s + n - 6 * count)
+    ]
+    first = max(rows, key=lambda row: np.ptp(action[row + ahead]) - 0.05 * abs(float(x[row + 3 * count]) - 16))
     index = [first + 3 * k for k in range(count)]
     frames = data.frames[index, 0] / 255
     blank = np.full((count, 32, 32), 0.93)
@@ -227,8 +230,8 @@ def likelihood_picture(
         left.errorbar([mean], [-place], xerr=[[SIDE * error]], fmt="o", color=ORANGE, capsize=4)
         left.annotate(f"{mean:.2f}", (mean, -place), (0, 7), textcoords="offset points", ha="center", size=8)
     left.set(yticks=[-k for k in range(len(rows))], yticklabels=list(rows), ylim=(-len(rows) + 0.5, 0.7))
-    left.set(xscale="log", xlim=(0.03, 6), xlabel="nats per step more than K = 5, 95 % interval", title=titles[0])
-    left.set_xticks([0.05, 0.1, 0.2, 0.5, 1, 2, 5], ["0.05", "0.1", "0.2", "0.5", "1", "2", "5"])
+    left.set(xscale="log", xlim=(0.012, 6), xlabel="nats per step more than K = 5, 95 % interval", title=titles[0])
+    left.set_xticks([0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5], ["0.02", "0.05", "0.1", "0.2", "0.5", "1", "2", "5"])
     means, errors = np.array(reset).T
     right.errorbar(range(len(means)), means, SIDE * errors, fmt="o-", color=RED, capsize=3)
     right.axhline(0, color=GREY, lw=0.8)
