@@ -290,7 +290,7 @@ display(free_running(), alignment(played))
 # ## Build it
 #
 # Seven functions. The two with ★ are parts of your world model. Write `mdn_rnn.dream_step(…)` and `mixture_density_networks.mixture_nll(…)`
-# with the module's name before them: when the network is trained below, *your* functions stand there.
+# with the module's name, or a shorter one, before them: when the network is trained below, *your* functions stand there.
 
 # %% [markdown]
 # ### Exercise 1 · Windows that never cross an episode
@@ -394,6 +394,7 @@ ex.sequence_loss.check(sequence_loss)
 
 
 # %% exercise="dream_step"
+from wmcourse import mixture_density_networks as mixtures
 from wmcourse.mdn_rnn import MDNRNN, DreamStep
 
 
@@ -411,7 +412,7 @@ def dream_step(
     h = state[0]
     reward, done_logit = model.read_outcome(h)
     if temperature > 0:
-        z = mixture_density_networks.sample_mixture(*model.mdn(h), temperature, generator)
+        z = mixtures.sample_mixture(*model.mdn(h), temperature, generator)
     else:  # the same as a sample at 0, in a third of the time
         z = model.mdn.most_likely(h)
     return DreamStep(z, reward, torch.sigmoid(done_logit), state)

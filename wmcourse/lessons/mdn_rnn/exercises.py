@@ -869,7 +869,7 @@ DREAM_STEP = Sampled(
     (
         "Four lines. `model.step(z, a, state)` is the memory, (h_t, c_t) → (h_{t+1}, c_{t+1}); `model.read(h)` says everything about "
         "t + 1 from h_{t+1}. Which comes first?",
-        "`p = model.read(state[0])` after the step. The next z is `mixture_density_networks.sample_mixture(p.log_pi, p.mu, p.log_sigma, "
+        "`p = model.read(state[0])` after the step. The next z is `mixtures.sample_mixture(p.log_pi, p.mu, p.log_sigma, "
         "temperature, generator)`: hand both on.",
         "`p.done_logit` is a log-odds, and a *probability* is asked for. Return `DreamStep(z, reward, done_probability, state)` with the new "
         "state, both h and c.",
