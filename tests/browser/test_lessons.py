@@ -116,6 +116,16 @@ LEARNERS = {
             return -(log_pi + log_component).sum(dim=-1).sum(dim=-1)
         """,
         "sum of logs",
+    "08": Learner(
+        "08_mdn_rnn",
+        "weighted_head",
+        "done_head",
+        """\
+        def done_head(logit, done, weight):
+            nll = weight * done * F.softplus(-logit) + (1 - done) * F.softplus(logit)
+            return nll, torch.sigmoid(logit)
+        """,
+        "the weight not undone",
     ),
 }
 

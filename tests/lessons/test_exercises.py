@@ -105,11 +105,10 @@ def test_lazy_answers_fail(exercise: Exercise) -> None:
     right = exercise.reference
 
     def shaped(make: Any) -> Any:
-        def answer(*inputs: Any) -> Any:
-            out = right(*inputs)
-            return tuple(make(o) for o in out) if isinstance(out, tuple) else make(out)
+        def each(out: Any) -> Any:
+            return tuple(each(o) for o in out) if isinstance(out, tuple) else make(out)
 
-        return answer
+        return lambda *inputs: each(right(*inputs))
 
     def inputs_first(*inputs: Any) -> Any:
         return inputs[0]
