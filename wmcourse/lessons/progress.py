@@ -30,6 +30,7 @@ from wmcourse.engine.files import write_atomically
 from wmcourse.lessons.errors import CheckFailed, LessonError
 
 MARK = ".course"
+FUTURE = "from __future__ import annotations"
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -152,7 +153,8 @@ def standalone(answer: Callable[..., Any], name: str) -> str:
         pieces[label] = ""  # begun: functions may call each other
         space = thing.__globals__ if isinstance(thing, types.FunctionType) else vars(sys.modules[thing.__module__])
         free = inspect.getclosurevars(thing).nonlocals if isinstance(thing, types.FunctionType) else {}
-        for used in sorted(taken(symtable.symtable(source, "", "exec")) - {own}):
+        text = f"{FUTURE}\n{source}"  # under it annotations are not names: a type's alias is not taken along
+        for used in sorted(taken(symtable.symtable(text, "", "exec")) - {own, "annotations"}):
             value = {**space, **free}.get(used, space)  # the names of all are nobody's value
             if value is space or used in pieces:
                 continue
@@ -163,7 +165,7 @@ def standalone(answer: Callable[..., Any], name: str) -> str:
         pieces[label] = source if own == label else f"{source}\n\n{label} = {own}\n"
 
     add(name, answer)
-    head = "".join(f"{line}\n" for line in ["from __future__ import annotations\n", *filter(None, given.values())])
+    head = "".join(f"{line}\n" for line in [f"{FUTURE}\n", *filter(None, given.values())])
     return "\n\n".join([head, *(f"{piece.rstrip()}\n" for piece in pieces.values())])
 
 
