@@ -20,6 +20,13 @@ Pair = tuple[Tensor, Tensor]
 NO_GRADIENT = "nothing differentiates through what a planner returns"
 
 
+def functions(*names: str) -> dict[str, str]:
+    """The mutants that would put zeros in place of an input that is a function: they leave it as it is."""
+    return {f"input {name} ignored": "a function has no zeros: nothing was changed" for name in names}
+
+
+
+
 class Function:
     """A function that a case hands in; fresh for each call, since cases are copied."""
 
@@ -57,198 +64,7 @@ def matrix(rng: Rng, rows: int, columns: int, kind: type) -> Tensor:
     return torch.from_numpy(rng.normal(0, 1, (rows, columns)).astype(kind))
 
 
-# --- 1 · All candidates in one pass
-
-
-def return_cases(rng: Rng) -> Iterator[Case]:
-    for (w, n, length, a), size, kind, about in (
-        ((1, 5, 3, 1), 2, np.float32, "one world"),
-        ((3, 4, 5, 2), 2, np.float64, "three worlds, two numbers an action"),
-        ((4, 6, 1, 1), 3, np.float64, "plans of a single step"),
-        ((2, 1, 4, 2), 1, np.float32, "a single candidate"),
-        ((2, int(rng.integers(7, 12)), int(rng.integers(6, 9)), 1), 3, np.float64, "more candidates"),
-    ):
-        inputs = {
-            "motion": Motion(rng, size, a, kind),
-            "reward": Reward(rng, size, a, kind),
-            "state": rng.normal(0, 1, (w, size)).astype(kind),
-            "plans": rng.normal(0, 1, (w, n, length, a)).astype(kind),
-        }
-        yield Case(inputs, about, ("state", "plans"))
-
-
-def plan_return(
-    motion: Callable[[Tensor, Tensor], Tensor], reward: Callable[[Tensor, Tensor], Tensor], state: Tensor, plans: Tensor
-) -> Tensor:
-    worlds, candidates, horizon, _ = plans.shape
-    state = state.repeat_interleave(candidates, dim=0)  # (W·N, S): world 0 N times, then world 1, ...
-    actions = plans.flatten(0, 1)  # (W·N, L, A)
-    total = plans.new_zeros(len(actions))
-    for t in range(horizon):
-        state = motion(state, actions[:, t])
-        total = total + reward(state, actions[:, t])
-    return total.view(worlds, candidates)
-
-
-def returned(
-    before: bool = False,
-    spread: str = "interleave",
-    left_out: int = 0,
-    last_alone: bool = False,
-    memory: bool = True,
-    first: bool = False,
-    detach: bool = False,
-    after: Callable[[Tensor, Tensor], Tensor] | None = None,
-) -> Answer:
-    """The return with one thing changed."""
-
-    def wrong(motion: Answer, reward: Answer, state: Tensor, plans: Tensor) -> Tensor:
-        worlds, candidates, horizon, _ = plans.shape
-        if spread == "world 0":
-            state = state[:1].expand_as(state)
-        start = state.repeat(candidates, 1) if spread == "repeat" else state.repeat_interleave(candidates, dim=0)
-        s, total, actions = start, plans.new_zeros(worlds * candidates), plans.flatten(0, 1)
-        for t in range(horizon - left_out):
-            a = actions[:, 0 if first else t]
-            old, s = s, motion(s if memory else start, a)
-            s = s.detach() if detach else s
-            now = reward(old if before else s, a)
-            total = now if last_alone else total + now
-        total = total.view(worlds, candidates)
-        return after(total, plans) if after else total
-
-    return wrong
-
-
-def return_of_three_axes(
-    motion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    reward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    state: torch.Tensor,
-    plans: torch.Tensor,
-) -> torch.Tensor:
-    worlds, candidates, horizon, _ = plans.shape
-    rows = state[:, None].expand(worlds, candidates, -1).reshape(worlds * candidates, -1)
-    rewards = []
-    for action in plans.reshape(worlds * candidates, horizon, -1).unbind(dim=1):
-        rows = motion(rows, action)
-        rewards.append(reward(rows, action))
-    return torch.stack(rewards).sum(dim=0).reshape(worlds, candidates)
-
-
-def return_one_by_one(motion: Answer, reward: Answer, state: Tensor, plans: Tensor) -> Tensor:
-    rows = []
-    for s0, world in zip(state, plans, strict=True):
-        row = []
-        for plan in world:
-            s, total = s0[None], plans.new_zeros(1)
-            for action in plan:
-                s = motion(s, action[None])
-                total = total + reward(s, action[None])
-            row.append(total[0])
-        rows.append(torch.stack(row))
-    return torch.stack(rows)
-
-
-def return_unflattened(motion: Answer, reward: Answer, state: Tensor, plans: Tensor) -> Tensor:
-    s, total = state.unsqueeze(1).expand(-1, plans.shape[1], -1), torch.zeros_like(plans[:, :, 0, 0])
-    for t in range(plans.shape[2]):
-        s = motion(s, plans[:, :, t])
-        total = total + reward(s, plans[:, :, t])
-    return total
-
-
-RETURN = Exercise(
-    "plan_return",
-    "All candidates in one pass",
-    10,
-    2,
-    (
-        "Make rows of everything: W·N of them, one for each candidate of each world. `plans.flatten(0, 1)` is (W·N, L, A). How "
-        "often must each world's state be there, and in which order?",
-        "`state.repeat_interleave(candidates, dim=0)`: world 0 N times, then world 1 N times. Then one loop, over the steps only.",
-        "In the loop first `state = motion(state, action)`, then `total = total + reward(state, action)`. At the end "
-        "`total.view(worlds, candidates)`.",
-    ),
-    (
-        Mistake(
-            "the reward before the transition",
-            returned(before=True),
-            "You ask for the reward of the state that the action is done *in*. Then the state that the last action reaches never "
-            "counts, and the first state, which no plan can change, always does. The time convention of the course: (s_t, a_t) → "
-            "s_{t+1}, r_{t+1}.",
-        ),
-        Mistake(
-            "one score for all candidates",
-            returned(after=lambda total, plans: total.mean().expand_as(total)),
-            "The reward was averaged over all rows (`reward(…).mean()`, the habit for losses). So each plan scores the same, argmax "
-            "takes the first, and the planner is as good as its first dice throw. No error ever tells you.",
-        ),
-        Mistake(
-            "one score for each world",
-            returned(after=lambda total, plans: total.mean(dim=1, keepdim=True).expand_as(total)),
-            "The candidates of a world were averaged: all its plans score the same, and there is nothing left to choose by.",
-        ),
-        Mistake(
-            "the worlds in the wrong order",
-            returned(spread="repeat"),
-            "`state.repeat(N, 1)` gives world 0, 1, 2, 0, 1, 2, …; the flattened plans are world 0, 0, …, 1, 1, …. With one world "
-            "nobody notices. `repeat_interleave` has the order that is needed.",
-        ),
-        Mistake(
-            "everybody starts in world 0",
-            returned(spread="world 0"),
-            "All plans are rolled out from the first world's state. Each world has its own.",
-        ),
-        Mistake(
-            "the last step left out",
-            returned(left_out=1),
-            "The loop ends one step early: the last action of the plan is never done, so it is left to chance.",
-        ),
-        Mistake(
-            "only the last state counts",
-            returned(last_alone=True),
-            "`total = …` in place of `total = total + …`: what happens on the way is not counted.",
-        ),
-        Mistake(
-            "each step from the start",
-            returned(memory=False),
-            "Every action is tried from the *first* state, as if the ones before had not been done. A plan is a sequence: the next "
-            "step begins where this one ended.",
-        ),
-        Mistake(
-            "the first action again and again",
-            returned(first=True),
-            "The loop uses action 0 at each step. Take `actions[:, t]`.",
-        ),
-        Mistake(
-            "the mean over the steps",
-            returned(after=lambda total, plans: total / plans.shape[2]),
-            "A return is a sum. A mean orders plans of one length in the same way, but a terminal value added to it would be in "
-            "another currency.",
-        ),
-        Mistake(
-            "still one row for each candidate",
-            returned(after=lambda total, plans: total.flatten()),
-            "The numbers are right, in one long row (W·N,). Give them back their places: `.view(worlds, candidates)`.",
-        ),
-        Mistake(
-            "the gradient cut at each step",
-            returned(detach=True),
-            "Somewhere in the loop the state is detached (or made under `no_grad`). The values are right; but gradient planning "
-            "would think that an action matters for its own step alone.",
-        ),
-    ),
-    (return_of_three_axes, return_one_by_one, return_unflattened),
-    reference=plan_return,
-    shown=return_of_three_axes,
-    cases=return_cases,
-    expects="one return for each candidate of each world, shape (W, N), each step's reward that of the state it reaches",
-    checked="Values and gradients on five fresh little worlds: one and several at once, one candidate and many, plans of one step; "
-    "float32 and float64.",
-)
-
-
-# --- 2 · What a plan is worth
+# --- 1 · What a plan is worth
 
 
 class Toy(Function):
@@ -303,20 +119,28 @@ def scored(
     every: bool = False,
     late: bool = False,
     spread: str = "interleave",
+    left_out: int = 0,
+    memory: bool = True,
+    first: bool = False,
+    detach: bool = False,
     after: Callable[[Tensor], Tensor] | None = None,
 ) -> Answer:
     """The score with one thing changed."""
 
     def wrong(step: Answer, state: Any, plans: Tensor, discount: float = 1.0, terminal_value: Any = None) -> Tensor:
         w, n, length, _ = plans.shape
-        start = tuple(
-            p.repeat_interleave(n, dim=0) if spread == "interleave" else p.repeat(n, *[1] * (p.dim() - 1)) for p in state
-        )
+        if spread == "world 0":
+            state = tuple(p[:1].expand_as(p) for p in state)
+        if spread == "repeat":
+            start = tuple(p.repeat(n, *[1] * (p.dim() - 1)) for p in state)
+        else:
+            start = tuple(p.repeat_interleave(n, dim=0) for p in state)
         s, actions, total = start, plans.flatten(0, 1), plans.new_zeros(w * n)
         alive, reward = torch.ones_like(total), torch.zeros_like(total)
-        for t in range(length):
+        for t in range(length - left_out):
             previous = reward
-            s, reward, done = step(s, actions[:, t])
+            s, reward, done = step(s if memory else start, actions[:, 0 if first else t])
+            s = tuple(p.detach() for p in s) if detach else s
             if death == "before":
                 alive = alive * (1 - done)
             total = total + gamma(discount, t) * alive * (previous if late else reward)
@@ -372,22 +196,22 @@ def score_at_the_end(step: Answer, state: Any, plans: Tensor, discount: float = 
 SCORE = Exercise(
     "score_plans",
     "What a plan is worth",
-    12,
+    15,
     2,
     (
-        "The loop of exercise 1, with a state of several tensors and two more numbers to carry: `alive`, which begins at 1, and γᵗ. "
-        "Which of the two changes after the reward was counted?",
-        "`state = tuple(part.repeat_interleave(candidates, dim=0) for part in state)`. In the loop: step; add "
-        "`discount**t * alive * reward`; then `alive = alive * (1 - done)`.",
+        "Make rows of everything: W·N of them. `plans.flatten(0, 1)` is (W·N, L, A): world 0's candidates, then world 1's, …. Each "
+        "part of the state must be there in the same order: `part.repeat_interleave(candidates, dim=0)`.",
+        "One loop over the steps, with `alive` beginning at 1: step first; add `discount**t * alive * reward`; only then "
+        "`alive = alive * (1 - done)`.",
         "Whoever is alive after the last step gets what lies beyond: `discount**horizon * alive * terminal_value(state)`, when there "
-        "is such a function.",
+        "is such a function. At the end `total.view(worlds, candidates)`.",
     ),
     (
         Mistake(
-            "the reward of the transition before",
+            "the reward before the transition",
             scored(late=True),
-            "The reward is added before the step is made, so each step counts the one before, and the last never counts. Step first, "
-            "then add: r_{t+1} belongs to the state that a_t leads to.",
+            "The reward is added before the step is made: each step counts the one before, and the state that the last action reaches "
+            "never counts. No error tells you, only the plans are worse. Step first, then add: (s_t, a_t) → s_{t+1}, r_{t+1}.",
         ),
         Mistake(
             "who dies is not paid for the step",
@@ -455,12 +279,51 @@ SCORE = Exercise(
         Mistake(
             "the worlds in the wrong order",
             scored(spread="repeat"),
-            "`repeat` gives world 0, 1, 0, 1, …, where the plans are world 0, 0, …, 1, 1, …. `repeat_interleave` it is.",
+            "`repeat` gives world 0, 1, 0, 1, …, where the flattened plans are world 0, 0, …, 1, 1, …. With one world nobody notices. "
+            "`repeat_interleave` has the order that is needed.",
+        ),
+        Mistake(
+            "everybody starts in world 0",
+            scored(spread="world 0"),
+            "All plans are rolled out from the first world's state. Each world has its own.",
         ),
         Mistake(
             "one score for all candidates",
             scored(after=lambda total: total.mean().expand_as(total)),
-            "An average over all rows: each plan scores the same, and the best of them is whichever comes first.",
+            "The reward was averaged over all rows (`.mean()`, the habit for losses). So each plan scores the same, argmax takes the "
+            "first, and the planner is as good as its first dice throw. No error ever tells you.",
+        ),
+        Mistake(
+            "one score for each world",
+            scored(after=lambda total: total.mean(dim=1, keepdim=True).expand_as(total)),
+            "The candidates of a world were averaged: all its plans score the same, and there is nothing left to choose by.",
+        ),
+        Mistake(
+            "the last step left out",
+            scored(left_out=1),
+            "The loop ends one step early: the last action of the plan is never done, so it is left to chance.",
+        ),
+        Mistake(
+            "each step from the start",
+            scored(memory=False),
+            "Every action is tried from the *first* state, as if those before had not been done. A plan is a sequence: keep the state "
+            "that `step` returns.",
+        ),
+        Mistake(
+            "the first action again and again",
+            scored(first=True),
+            "The loop uses action 0 at each step. Take `actions[:, t]`.",
+        ),
+        Mistake(
+            "still one row for each candidate",
+            scored(after=lambda total: total.flatten()),
+            "The numbers are right, in one long row (W·N,). Give them back their places: `.view(worlds, candidates)`.",
+        ),
+        Mistake(
+            "the gradient cut at each step",
+            scored(detach=True),
+            "Somewhere in the loop the state is detached. The values are right; but gradient planning would think that an action "
+            "matters for its own step alone.",
         ),
     ),
     (score_with_lists, score_at_the_end),
@@ -470,10 +333,11 @@ SCORE = Exercise(
     expects="one score for each candidate of each world, shape (W, N)",
     checked="Values and gradients on six fresh worlds: with and without death, discount and terminal value, plans of one step; "
     "float32 and float64.",
+    equivalent=functions("step"),
 )
 
 
-# --- 3 · The best of N throws
+# --- 2 · The best of N throws
 
 
 class Rugged(Function):
@@ -636,11 +500,11 @@ SHOOT = Exercise(
     cases=shoot_cases,
     expects="two tensors: each world's best plan (W, L, A), and its score (W,)",
     checked="Five fresh sets of throws: one and several worlds, a range that is not centred, NaN among the scores, a single throw.",
-    equivalent={"gradient cut": NO_GRADIENT},
+    equivalent=functions("score") | {"gradient cut": NO_GRADIENT},
 )
 
 
-# --- 4 · One step later
+# --- 3 · One step later
 
 
 def shift_cases(rng: Rng) -> Iterator[Case]:
@@ -754,7 +618,7 @@ SHIFT = Exercise(
 )
 
 
-# --- 5 · The receding horizon
+# --- 4 · The receding horizon
 
 
 class Search(Function):
@@ -918,7 +782,7 @@ HORIZON = Exercise(
         "The memory is h_{t+1} *after* (z_t, a_t): it takes what was seen before the action, so call `remember` before `seen` is "
         "overwritten. For the first plan `warm` is None.",
         "`plan = search(seen, memory, warm)`; `action = plan[:, 0]`; `memory = remember(memory, seen, action)`; "
-        "`seen, reward = world(action)`; `warm` = the plan shifted by one, as in exercise 4.",
+        "`seen, reward = world(action)`; `warm` = the plan shifted by one, as in exercise 3.",
     ),
     (
         Mistake(
@@ -1007,11 +871,11 @@ HORIZON = Exercise(
     cases=horizon_cases,
     expects="two tensors: the actions that were done (W, T, A), and each world's return (W,)",
     checked="Five fresh worlds with memories: one and several, a single step, a horizon of one, more steps than the horizon.",
-    equivalent={"gradient cut": NO_GRADIENT},
+    equivalent=functions("search", "remember", "world") | {"gradient cut": NO_GRADIENT},
 )
 
 
-# --- 6 · The slope through chance
+# --- 5 · The slope through chance
 
 
 class Blurred(Function):
@@ -1209,15 +1073,18 @@ SLOPE = Exercise(
     cases=slope_cases,
     expects="the average return of the futures (a tensor with one number), and its slope by the plan, (L, A)",
     checked="Value and slope on four fresh unsure models: one future and many, a plan of one step; float32 and float64.",
-    equivalent={"gradient cut": "value and slope are plain numbers: nothing differentiates through them once more"},
+    equivalent=functions("motion", "reward")
+    | {"gradient cut": "value and slope are plain numbers: nothing differentiates through them once more"},
 )
 
 
-# --- 7 · Uphill
+# --- 6 · Uphill
 
 
 class Hills(Function):
-    """A smooth score (W, N) with several tops; NaN, with a slope of NaN, where the first number is below 0."""
+    """A smooth score (W, N) with several tops. When broken: NaN, with a slope of NaN, where the first number is below 0,
+    and an infinite slope where it is 0.
+    """
 
     says = "a function of plans"
 
@@ -1237,10 +1104,13 @@ def climb_cases(rng: Rng) -> Iterator[Case]:
         ((3, 5, 2, 2), 0.1, 5, (-2.0, 2.0), False, np.float64, "three worlds"),
         ((2, 4, 3, 1), 0.3, 4, (-0.5, 0.3), False, np.float64, "a narrow range"),
         ((2, 6, 2, 1), 0.05, 3, (-1.0, 1.0), True, np.float64, "some scores are NaN"),
+        ((3, 1, 2, 1), 0.1, 3, (-1.0, 1.0), True, np.float64, "a slope that is infinite"),
         ((2, 3, 2, 1), 0.1, 1, (-1.0, 1.0), False, np.float32, "a single step uphill"),
     ):
         plans = rng.uniform(low, high, shape)
-        if broken:
+        if "infinite" in about:
+            plans[:, :, 0, 0] = 0.0
+        elif broken:
             plans[:, ::2, 0, 0], plans[:, 1::2, 0, 0] = -0.4, np.abs(plans[:, 1::2, 0, 0]) + 0.1
         inputs: dict[str, Any] = {
             "score": Hills(rng, shape, kind, broken),
@@ -1345,7 +1215,7 @@ CLIMB = Exercise(
         "slope, all in one backward pass.",
         "In each round: `plans = plans.detach().requires_grad_()`, the slope by `torch.autograd.grad(score(plans).sum(), plans)`, zero "
         "where it is not finite, `plans + rate * slope`, clamp.",
-        "After the last round score once more, without gradients, and choose as in exercise 3: NaN loses.",
+        "After the last round score once more, without gradients, and choose as in exercise 2: NaN loses.",
     ),
     (
         Mistake(
@@ -1378,10 +1248,10 @@ CLIMB = Exercise(
             "plan *within* the range. Clamp after each step.",
         ),
         Mistake(
-            "a slope that is NaN",
+            "a slope that is not finite",
             climbed(heal=False),
-            "Plans whose slope is NaN become NaN themselves. It costs a candidate, which would have kept its place; a slope that is "
-            "not finite says nothing, so take 0.",
+            "An infinite slope throws the plan to the edge of its range, and one that is NaN makes the whole plan NaN. A slope that "
+            "is not finite says nothing: take 0 in its place, and let the other actions move.",
         ),
         Mistake(
             "NaN scores win",
@@ -1419,12 +1289,12 @@ CLIMB = Exercise(
     shown=climb_by_backward,
     cases=climb_cases,
     expects="two tensors: each world's best plan after climbing (W, L, A), within the limits, and its score (W,)",
-    checked="Five fresh landscapes: one and several worlds, a narrow range, NaN in scores and slopes, a single step.",
-    equivalent={"gradient cut": NO_GRADIENT},
+    checked="Six fresh landscapes: one and several worlds, a narrow range, NaN in scores, slopes that are NaN or infinite, one step.",
+    equivalent=functions("score") | {"gradient cut": NO_GRADIENT},
 )
 
 
-# --- 8 · The exact answer
+# --- 7 · The exact answer
 
 
 def riccati_cases(rng: Rng) -> Iterator[Case]:
@@ -1583,4 +1453,4 @@ RICCATI = Exercise(
     tolerance=10.0,
 )
 
-EXERCISES = (RETURN, SCORE, SHOOT, SHIFT, HORIZON, SLOPE, CLIMB, RICCATI)
+EXERCISES = (SCORE, SHOOT, SHIFT, HORIZON, SLOPE, CLIMB, RICCATI)

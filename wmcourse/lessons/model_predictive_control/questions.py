@@ -29,7 +29,7 @@ QUESTIONS = (
         (
             Choice("about 10 %, in proportion", "The plan is wrong by a few percent, but only its first step is ever done."),
             Choice(
-                "hardly anything: a percent or two",
+                "hardly anything: a few percent at most",
                 "Each plan starts from where the pendulum really is, so an error lives for one step only.",
                 right=True,
             ),

@@ -289,17 +289,6 @@ def opening() -> Image:
     )
 
 
-def dice_picture() -> Image:
-    """The same moment twice: what 64 random plans are worth there."""
-    state = dodge_moment()
-    figure, (left, right) = stage(8.0, 3.1, 2, sharey=True)
-    for axes, seed in ((left, 0), (right, 1)):
-        plans = fan(state, 12, seed=seed)
-        fan_panel(axes, plans, danger(state, 12), f"throw {seed + 1}: {int(plans.alive.sum())} of 64 survive")
-    left.set_ylabel("agent's column")
-    return still(figure, "Two throws of 64 random plans at the same moment of Dodge: most of both end in the same hazard")
-
-
 def regret_picture(rows: dict[str, tuple[float, float]]) -> Image:
     """Regrets against the exact answer, on a log scale, with intervals."""
     figure, axes = stage(7.6, 0.6 + 0.34 * len(rows))
