@@ -113,7 +113,11 @@ from wmcourse.lessons.model_predictive_control.derivation import (
 )
 
 today = q * s**2 + r * u**2 + p * (a * s + b * u) ** 2
-proved(sp.Derivative(today, (u, 2)), 2 * (r + b**2 * p), "Positive: a bowl in u, so the place without slope is the minimum.")
+proved(
+    sp.Derivative(today, (u, 2)),
+    2 * (r + b**2 * p),
+    "Positive: a bowl in u, so the place without slope is the minimum.",
+)
 
 # %% [markdown]
 # ### Step · The best action of one step
@@ -173,7 +177,11 @@ assert sp.simplify(total.subs(u, found) - (state.T * (Q + A.T * P * (A - B * K))
 m = sp.Symbol("m", real=True)  # where a·s + b·u would lead
 cost = expectation(p * (m + w) ** 2, sp.Integer(0), sigma, w)
 display(
-    proved(sp.Derivative(faster, theta).subs(theta, 0), 15 * dt, "Gravity's slope at the top pushes *away*. The matrices agree, too."),
+    proved(
+        sp.Derivative(faster, theta).subs(theta, 0),
+        15 * dt,
+        "Gravity's slope at the top pushes *away*. The matrices agree, too.",
+    ),
     proved(cost, p * m**2 + p * sigma**2, "With m = a·s + b·u: the second term has no u in it."),
     lesson.questions["noise"].reveal(),
 )
@@ -228,9 +236,9 @@ print(f"upright, an error of the open loop grows by {grows:.3f} a step: {grows**
 display(plan_portrait(), signature())
 
 # %% [markdown]
-# They part near the top, where errors grow by 1.2 at each step: an error of 1 % made low down is one of 100 % two dozen steps later. The still picture, with 5 %, is the one to remember. Note that the closed loop's plans are *wrong*, every single one; nobody ever gets to their ends.
+# They part near the top, where errors grow 1.2-fold at each step, a hundredfold in two dozen. The still picture, with 5 %, is the one to remember. Note that the closed loop's plans are *wrong*, every single one; nobody ever gets to their ends.
 #
-# **What does a horizon buy, and what does it cost?** Random plans, the best one wins, twelve pendulums that begin near hanging. From which horizon on do they get up at all? (One swing takes about 25 steps of 0.05 s.) And what is odd about 45 steps?
+# **What does a horizon buy, and what does it cost?** Random plans, the best one wins, twelve pendulums that begin near hanging. From which horizon on do they get up at all? (A small swing to and fro takes $2\pi/\sqrt{15}$ seconds, 32 steps.) And what is odd about 45 steps?
 
 # %% keep=true
 horizon_cost_time()
@@ -257,6 +265,7 @@ wrong_model()
 # $$\text{score}=\sum_{t<L}\gamma^t\,\text{alive}_t\;r_{t+1}+\gamma^L\,\text{alive}_L\,V(s_L),\qquad \text{alive}_{t+1}=\text{alive}_t\,(1-\text{done}_{t+1}),\quad \text{alive}_0=1 .$$
 #
 # `step(state, action)` returns the next state, $r_{t+1}$ and the chance $\mathrm{done}_{t+1}$, the last two with one number for each row; `state` is a tuple of tensors (W, …), as a dream's (z, h, c) is. `terminal_value(state)` is $V$, or None. Who dies in a step is still paid for it.
+
 
 # %% exercise="score_plans"
 def score_plans(step, state, plans: torch.Tensor, discount: float = 1.0, terminal_value=None) -> torch.Tensor:
@@ -286,6 +295,7 @@ ex.score_plans.check(score_plans)
 #
 # *Random shooting*, the simplest planner there is. `dice` (W, N, L, A) are uniform in [0, 1): stretch them to [low, high), score them with `score(plans)` (W, N), and return each world's best plan (W, L, A) and its score (W,). A score may be NaN where a model breaks down; such a plan must lose.
 
+
 # %% exercise="shoot"
 def shoot(score, dice: torch.Tensor, low: float, high: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The best of N random plans in each world: dice (W, N, L, A) in [0, 1) -> plan (W, L, A), score (W,)."""
@@ -309,6 +319,7 @@ ex.shoot.check(shoot)
 #
 # The first action is done. What is left of a plan is nearly a plan for the next step: it lacks one action, at its end. Drop the first, repeat the last: (…, L, A) → (…, L, A), for any number of axes before (elites have one more). In your world model each new search starts from it.
 
+
 # %% exercise="shift_plan"
 def shift_plan(plan: torch.Tensor) -> torch.Tensor:
     """A plan (..., L, A) one step later: the first action is done, the last is repeated."""
@@ -329,6 +340,7 @@ ex.shift_plan.check(shift_plan)
 #
 # What is seen (z) and what is remembered (h) go in, one action comes out; `steps` times. `search(seen, memory, warm)` returns a plan (W, L, A), where `warm` is the last plan shifted by one, at first None. `remember(memory, seen, action)` returns $h_{t+1}$ from $h_t$ and $(z_t, a_t)$. `world(action)` moves
 # the world and returns what is seen then, and the reward (W,). Return the actions that were done, (W, T, A), and each world's return, (W,).
+
 
 # %% exercise="receding_horizon"
 def receding_horizon(
@@ -360,6 +372,7 @@ ex.receding_horizon.check(receding_horizon)
 # Dice ask the model for numbers. A model made of smooth functions can tell more: how the return changes with each action. And where the model is unsure, `motion(state, action)` gives `mu` and `log_sigma` (M, D) each, as an MDN does. Roll M futures of one `plan` (L, A) from one `state` (D,), with `noise` (M, L, D): step t
 # samples $s_{t+1} = \mu+\sigma\,\varepsilon_t$, then `reward(state, action)` (M,) of the sampled state. Return the average return of the futures (one number), and its slope by the plan, (L, A).
 
+
 # %% exercise="plan_slope"
 def plan_slope(
     motion, reward, state: torch.Tensor, plan: torch.Tensor, noise: torch.Tensor
@@ -367,7 +380,7 @@ def plan_slope(
     """The mean return of M sampled futures of a plan (L, A), and its slope (L, A); noise (M, L, D)."""
     ### BEGIN SOLUTION
     plan = plan.clone().requires_grad_()
-    future, total = state.expand(len(noise), -1), 0.0  # (M, D)
+    future, total = state.expand(len(noise), -1), torch.zeros(())  # (M, D)
     for t, step in enumerate(plan):
         action = step.expand(len(noise), -1)
         mu, log_sigma = motion(future, action)
@@ -388,6 +401,7 @@ ex.plan_slope.check(plan_slope)
 # ●●○ · 12 minutes · `ex.climb.hint()`
 #
 # Gradient planning. From `plans` (W, N, L, A) go `iterations` steps uphill, each `rate` times the slope of the plan's *own* score, and clamp to [low, high] after each step. A slope that is not finite counts as 0. Then score once more, and return each world's best plan and its score, as in exercise 2. (Plain ascent; the course's `GradientPlanner` uses Adam.)
+
 
 # %% exercise="climb"
 def climb(
@@ -417,6 +431,7 @@ ex.climb.check(climb)
 # ●●○ · 10 minutes · `ex.riccati.hint()`
 #
 # Your two steps of the derivation, with matrices, from the end to the start: A (S, S), B (S, U), Q and R. Return the gains K (L, U, S), with $u_t = -K_t s_t$, and the values P (L+1, S, S), with $s^\top P_t\, s$ the cost from t on, both in the order of time.
+
 
 # %% exercise="riccati"
 def riccati(
@@ -448,7 +463,9 @@ ex.riccati.check(riccati)
 
 # %%
 score, throw, later = (lesson.yours(name) for name in ("score_plans", "shoot", "shift_plan"))
-loop, uphill, slope_of, regulator = (lesson.yours(name) for name in ("receding_horizon", "climb", "plan_slope", "riccati"))
+loop, uphill, slope_of, regulator = (
+    lesson.yours(name) for name in ("receding_horizon", "climb", "plan_slope", "riccati")
+)
 
 drive, push, state_cost, action_cost = UPRIGHT  # A, B, Q, R near upright
 gains, values = regulator(drive, push, state_cost, action_cost, 40)
@@ -457,7 +474,9 @@ now, best_plan = start, []
 for gain in gains:
     best_plan.append(-now @ gain.T)
     now = now @ drive.T + best_plan[-1] @ push.T
-value = score(linear_step, (start,), torch.stack(best_plan, dim=1)[:, None], terminal_value=quadratic(state_cost)).item()
+value = score(
+    linear_step, (start,), torch.stack(best_plan, dim=1)[:, None], terminal_value=quadratic(state_cost)
+).item()
 print(f"exact plan of 40 steps: scored {value:.9f}, by Riccati {-(start @ values[0] @ start.T).item():.9f}")
 assert abs(value + (start @ values[0] @ start.T).item()) < 1e-9
 
@@ -469,7 +488,9 @@ slopes = torch.stack([slope_of(unsure, cost_of, start[0], still_plan, n)[1] for 
 _, exact_slope = slope_of(unsure, cost_of, start[0], still_plan, 0 * noise[0])
 mean, error = slopes.mean(0), slopes.std(0) / len(slopes) ** 0.5
 for t in (0, 7):
-    print(f"slope of action {t}: without noise {exact_slope[t, 0]:.4f}, from noisy futures {mean[t]:.4f} ± {error[t]:.4f}")
+    print(
+        f"slope of action {t}: without noise {exact_slope[t, 0]:.4f}, from noisy futures {mean[t]:.4f} ± {error[t]:.4f}"
+    )
 assert ((mean - exact_slope[:, 0]).abs() < 3.5 * error).all()
 
 # %% [markdown]
@@ -479,7 +500,10 @@ assert ((mean - exact_slope[:, 0]).abs() < 3.5 * error).all()
 # NBVAL_IGNORE_OUTPUT
 # Eighty steps of a closed loop carry another processor's rounding on; what must hold is asserted.
 forever = regulator(drive, push, state_cost, action_cost, 300)[1][0]
-players = {f"exact, {n} step{'s' * (n > 1)}": exactly(regulator(drive, push, state_cost, action_cost, n)[0]) for n in (1, 5, 10, 20)}
+players = {
+    f"exact, {n} step{'s' * (n > 1)}": exactly(regulator(drive, push, state_cost, action_cost, n)[0])
+    for n in (1, 5, 10, 20)
+}
 players["climb, 10 steps, 10 rounds"] = by_climbing(uphill, later, score, 10, 10, 1.2, state_cost)
 players["climb, 10 steps, 30 rounds"] = by_climbing(uphill, later, score, 10, 30, 1.2, state_cost)
 players["dice, 64 plans of 10 steps"] = by_dice(throw, later, score, 10, 64, state_cost)
@@ -489,8 +513,16 @@ players["dice, 64 of 1 step, with V"] = by_dice(throw, later, score, 1, 64, fore
 regrets = {name: interval(regret(player, forever)) for name, player in players.items()}
 for name, (mean, half) in regrets.items():
     print(f"{name:28s} regret {mean:9.3g} ± {half:.1g}")
-assert regrets["exact, 1 step"][0] > 1 > 0.2 > regrets["exact, 5 steps"][0] > regrets["exact, 10 steps"][0] > regrets["exact, 20 steps"][0]
-assert regrets["dice, 64 plans of 10 steps"][0] > 10 and regrets["climb, 10 steps, 10 rounds"][0] < 0.3
+assert (
+    regrets["exact, 1 step"][0]
+    > 1
+    > 0.2
+    > regrets["exact, 5 steps"][0]
+    > regrets["exact, 10 steps"][0]
+    > regrets["exact, 20 steps"][0]
+)
+assert regrets["dice, 64 plans of 10 steps"][0] > 10
+assert regrets["climb, 10 steps, 10 rounds"][0] < 0.3
 assert regrets["dice, 64 of 1 step, with V"][0] < 0.1
 regret_picture(regrets)
 
@@ -507,9 +539,14 @@ print(f"2,000 random steps of model and environment: apart by at most {apart:.0e
 assert apart < 1e-12
 hanging = (torch.tensor([3.0]), torch.tensor([0.5]))
 three = torch.tensor([-2.0, 0.0, 2.0]).view(1, 3, 1, 1)  # three plans of one step
-print("one step, by the rewards alone:", [round(x, 3) for x in score(pendulum_step, hanging, three)[0].tolist()], "(it charges the torque)")
+print(
+    "one step, by the rewards alone:",
+    [round(x, 3) for x in score(pendulum_step, hanging, three)[0].tolist()],
+    "(it charges the torque)",
+)
 
-settings = [(h, 64, warm) for warm in (True, False) for h in (2, 5, 10, 15, 20, 30, 50)] + [(20, n, True) for n in (4, 16, 256)]
+settings = [(h, 64, True) for h in (2, 5, 10, 15, 20, 30, 50)] + [(h, 64, False) for h in (10, 15, 30, 50)]
+settings += [(20, n, True) for n in (4, 16, 256)]
 with SweepPlot() as plot:
     swung = sweep(loop, throw, settings, plot.show)
 
@@ -529,13 +566,18 @@ def gained(one: tuple[int, int, bool], other: tuple[int, int, bool]) -> str:
 
 
 print("15 steps against 5:", gained((15, 64, True), (5, 64, True)))
-print("15 steps against 50:", gained((15, 64, True), (50, 64, True)), "- without warm start:", gained((15, 64, False), (50, 64, False)))
+print(
+    "15 steps against 50:",
+    gained((15, 64, True), (50, 64, True)),
+    "- without warm start:",
+    gained((15, 64, False), (50, 64, False)),
+)
 print("warm start against none, 50 steps:", gained((50, 64, True), (50, 64, False)))
 print("256 plans against 16:", gained((20, 256, True), (20, 16, True)))
 lesson.questions["further"].reveal()
 
 # %% [markdown]
-# Below about ten steps, half a second, the pendulum never gets up: no plan that short earns anything by swinging back first. Then it turns: the longer the plan, the fewer of the dice are any good, and the time grows with it. The warm start delays the turn; with 50 steps it is worth hundreds. The means differ by
+# Below about ten steps, half a second, the pendulum hardly ever gets up: no plan that short earns anything by swinging back first. Then it turns: the longer the plan, the fewer of the dice are any good, and the time grows with it. The warm start delays the turn; with 50 steps it is worth hundreds. The means differ by
 # less than their own intervals between 15 and 30, since where an episode starts matters most. So the comparisons are made start by start.
 #
 # **Wrong models, and closed eyes.** Again the real `Pendulum-v1`, now planned by gradients (the course's, with Adam), 20 steps ahead, through a model whose gravity is wrong. Of each plan 1, 5 or all 20 steps are carried out before the next is made. And once more with a motor that adds N(0, 0.5²) to each torque. 100 episodes for each point.
@@ -543,28 +585,42 @@ lesson.questions["further"].reveal()
 # %%
 # NBVAL_IGNORE_OUTPUT
 # A closed loop of 200 steps carries another processor's rounding on; what must hold is asserted.
-errors = (0.0, 0.02, 0.05, 0.1, -0.05, -0.1)
+errors = (0.0, 0.05, 0.1, -0.05, -0.1)
 tables = {(every, noise): replan(errors, every, noise) for noise in (0.0, 0.5) for every in (1, 5, 20)}
 for (every, noise), rows in tables.items():
-    shown = "  ".join(f"{e:+.0%} {interval(row)[0]:6.0f} ± {interval(row)[1]:3.0f}" for e, row in zip(errors, rows, strict=True))
+    shown = "  ".join(
+        f"{e:+.0%} {interval(row)[0]:6.0f} ± {interval(row)[1]:3.0f}" for e, row in zip(errors, rows, strict=True)
+    )
     print(f"noise {noise:3.1f}, {every:2d} steps of each plan: {shown}")
 lost = {error: interval(tables[1, 0.0][0], row) for error, row in zip(errors, tables[1, 0.0], strict=True)}
-print("lost by the error, planned at each step, quiet:", {f"{e:+.0%}": f"{mean:.1f} ± {half:.1f}" for e, (mean, half) in lost.items()})
+print(
+    "lost by the error, planned at each step, quiet:",
+    {f"{e:+.0%}": f"{mean:.1f} ± {half:.1f}" for e, (mean, half) in lost.items()},
+)
 helped = [interval(row, tables[5, 0.5][0]) for row in tables[5, 0.5]]
-print("gained by the error, 5 steps of each plan, noisy:", {f"{e:+.0%}": f"{mean:.0f} ± {half:.0f}" for e, (mean, half) in zip(errors, helped, strict=True)})
+print(
+    "gained by the error, 5 steps of each plan, noisy:",
+    {f"{e:+.0%}": f"{mean:.0f} ± {half:.0f}" for e, (mean, half) in zip(errors, helped, strict=True)},
+)
 believed = {}
 for error in (-0.1, 0.0, 0.1):
     model = drive.clone()
     model[0, 0], model[1, 0] = 1 + (drive[0, 0] - 1) * (1 + error), drive[1, 0] * (1 + error)
     believed[f"{error:+.0%}"] = round(regulator(model, push, state_cost, action_cost, 300)[0][0, 0, 0].item(), 1)
 print("torque per radian that the exact controller gives, by the gravity it believes in:", believed)
-assert all(mean < 10 for mean, _ in lost.values()) and helped[3][0] > helped[3][1] and -helped[5][0] > helped[5][1]
-assert all(interval(one, all_of_it)[0] > 300 for noise in (0.0, 0.5) for one, all_of_it in zip(tables[1, noise], tables[20, noise], strict=True))
+assert all(mean < 10 for mean, _ in lost.values())
+assert helped[2][0] > helped[2][1]
+assert -helped[4][0] > helped[4][1]
+assert all(
+    interval(one, all_of_it)[0] > 300
+    for noise in (0.0, 0.5)
+    for one, all_of_it in zip(tables[1, noise], tables[20, noise], strict=True)
+)
 display(replan_picture(errors, tables), lesson.questions["gravity"].reveal())
 
 # %% [markdown]
 # Planned at each step and with a quiet motor, a gravity that is wrong by 10 % either way costs next to nothing, three percent at most. Carried out to its end, *no* plan works, not even one by a perfect model: its last steps were made without a thought for what comes after. In between it depends on the sign, and here is a surprise: believing in too *much* gravity does no harm, or
-# even helps where there is noise (the exact controller's gain, in the last line, shows one reason: it pushes harder). Believing in too little is what fails. A model's error is not a number, it has a direction. (A learned model is wrong in ways that no percentage describes, and a planner goes looking for them: lesson 11.)
+# even helps where there is noise and the plan is long in use. Perhaps because it pushes harder than it thinks it must: the exact controller's gain, in the last line, does so, if only a little. That is a guess, not a measurement. Believing in too little is what fails, with the noisy motor by some 15 % even when planned at each step. A model's error is not a number, it has a direction. (A learned model is wrong in ways that no percentage describes, and a planner goes looking for them: lesson 11.)
 #
 # **Dodge.** The same loop on Dodge's true dynamics: the forks to come are unknown. *Greedy* flees from the nearest hazard and plans nothing. 200 episodes, the same for all; 64 random plans for each decision.
 
@@ -580,7 +636,9 @@ for better, worse in (("greedy", "random"), ("8 steps ahead", "greedy"), ("12 st
     assert mean > half
 thrown = fan(dodge_moment(), 12, candidates=6_400)
 survive, left = thrown.alive.mean(), (thrown.x[thrown.alive, -1] < thrown.x[thrown.alive, 0]).mean()
-print(f"the opening's moment: of 6,400 random plans {survive:.0%} survive, or {64 * survive:.0f} of 64; {left:.0%} of these end to the left")
+print(
+    f"the opening's moment: of 6,400 random plans {survive:.0%} survive, or {64 * survive:.0f} of 64; {left:.0%} of these end to the left"
+)
 dodge_bars(played)
 
 # %% [markdown]

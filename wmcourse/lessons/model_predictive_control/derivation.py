@@ -174,7 +174,11 @@ STEPS = (
                 sigma**2 * a**2 * (a ** (2 * L) - 1) / (a**2 - 1),
                 "The newest error has not been multiplied yet: the series begins with 1, not with a².",
             ),
-            Mistake("the std, not the variance", sp.sqrt(DRIFT), "This is the standard deviation. The step asks for the variance."),
+            Mistake(
+                "the std, not the variance",
+                sp.sqrt(DRIFT),
+                "This is the standard deviation. The step asks for the variance.",
+            ),
         ),
         (sigma**2 * (1 - a ** (2 * L)) / (1 - a**2), sigma**2 * ((a**2) ** L - 1) / ((a - 1) * (a + 1))),
         expected=DRIFT,
@@ -192,12 +196,8 @@ def symbol(name: str) -> sp.Symbol:
 FORMULAS = {
     "gain, u = −K·s": sp.Eq(symbol("K_t"), GAIN.subs(p, symbol("P_{t+1}")), evaluate=False),
     "Riccati, one number": sp.Eq(symbol("P_t"), COST_TO_GO.subs(p, symbol("P_{t+1}")), evaluate=False),
-    "Riccati, any size": sp.Eq(
-        symbol("P_t"), symbol("Q") + symbol(r"A^\top P_{t+1}\,(A-BK_t)"), evaluate=False
-    ),
-    "gain, any size": sp.Eq(
-        symbol("K_t"), symbol(r"(R+B^\top P_{t+1}B)^{-1}B^\top P_{t+1}A"), evaluate=False
-    ),
+    "Riccati, any size": sp.Eq(symbol("P_t"), symbol("Q") + symbol(r"A^\top P_{t+1}\,(A-BK_t)"), evaluate=False),
+    "gain, any size": sp.Eq(symbol("K_t"), symbol(r"(R+B^\top P_{t+1}B)^{-1}B^\top P_{t+1}A"), evaluate=False),
     "variance of an open loop": sp.Eq(symbol(r"\mathrm{Var}(e_L)"), DRIFT, evaluate=False),
     "variance under feedback": sp.Eq(symbol(r"\mathrm{Var}(s_\infty)"), SETTLED, evaluate=False),
     "score of a plan": sp.Eq(

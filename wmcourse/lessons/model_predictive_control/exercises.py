@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from wmcourse.lessons.exercise import Exercise, Mistake
@@ -23,8 +22,6 @@ NO_GRADIENT = "nothing differentiates through what a planner returns"
 def functions(*names: str) -> dict[str, str]:
     """The mutants that would put zeros in place of an input that is a function: they leave it as it is."""
     return {f"input {name} ignored": "a function has no zeros: nothing was changed" for name in names}
-
-
 
 
 class Function:
@@ -57,7 +54,11 @@ class Reward(Function):
         self.c, self.d = matrix(rng, size, 1, kind), matrix(rng, actions, 1, kind)
 
     def __call__(self, state: Tensor, action: Tensor) -> Tensor:
-        return torch.cos(state @ self.c)[..., 0] + (state @ self.c)[..., 0] - 0.3 * (action.square() @ self.d.abs())[..., 0]
+        return (
+            torch.cos(state @ self.c)[..., 0]
+            + (state @ self.c)[..., 0]
+            - 0.3 * (action.square() @ self.d.abs())[..., 0]
+        )
 
 
 def matrix(rng: Rng, rows: int, columns: int, kind: type) -> Tensor:
@@ -168,7 +169,8 @@ def score_with_lists(
 ) -> torch.Tensor:
     worlds, candidates = plans.shape[:2]
     state = tuple(part.repeat_interleave(candidates, dim=0) for part in state)
-    weight, total = torch.ones_like(plans[:, :, 0, 0]).flatten(), 0.0  # γᵗ·P(alive at t)
+    weight = torch.ones_like(plans[:, :, 0, 0]).flatten()  # γᵗ·P(alive at t)
+    total = torch.zeros_like(weight)
     for action in plans.flatten(0, 1).unbind(dim=1):
         state, reward, done = step(state, action)
         total = total + weight * reward
@@ -178,7 +180,9 @@ def score_with_lists(
     return total.reshape(worlds, candidates)
 
 
-def score_at_the_end(step: Answer, state: Any, plans: Tensor, discount: float = 1.0, terminal_value: Any = None) -> Tensor:
+def score_at_the_end(
+    step: Answer, state: Any, plans: Tensor, discount: float = 1.0, terminal_value: Any = None
+) -> Tensor:
     w, n, length, _ = plans.shape
     s, rewards, alive = tuple(p.repeat_interleave(n, dim=0) for p in state), [], [plans.new_ones(w * n)]
     for t in range(length):
@@ -362,10 +366,12 @@ def shoot_cases(rng: Rng) -> Iterator[Case]:
         ((3, 16, 2, 2), (-1.0, 1.0), 0.1, np.float64, "half of the plans score NaN"),
         ((2, 1, 3, 1), (-1.0, 3.0), -math.inf, np.float32, "a single throw"),
     ):
-        dice = rng.uniform(0, 1, shape).astype(kind)
+        dice = np.asarray(rng.uniform(0, 1, shape), np.float64)
         if broken > -1:  # a NaN before and after what is best, and never all of them
             dice[:, ::2, 0, 0], dice[:, 1::2, 0, 0] = 0.3 * dice[:, ::2, 0, 0], 0.6 + 0.4 * dice[:, 1::2, 0, 0]
-        yield Case({"score": Rugged(rng, shape, kind, broken), "dice": dice, "low": low, "high": high}, about)
+        yield Case(
+            {"score": Rugged(rng, shape, kind, broken), "dice": dice.astype(kind), "low": low, "high": high}, about
+        )
 
 
 def shoot(score: Callable[[Tensor], Tensor], dice: Tensor, low: float, high: float) -> Pair:
@@ -413,7 +419,8 @@ def shoot_world_by_world(score: Answer, dice: Tensor, low: float, high: float) -
     scores = score(plans)
     chosen, values = [], []
     for world, s in zip(plans, scores, strict=True):
-        best = max(range(len(s)), key=lambda i, s=s: -math.inf if math.isnan(s[i]) else float(s[i]))
+        ranked = [-math.inf if math.isnan(x) else x for x in s.tolist()]
+        best = ranked.index(max(ranked))
         chosen.append(world[best])
         values.append(s[best])
     return torch.stack(chosen), torch.stack(values)
@@ -582,7 +589,9 @@ SHIFT = Exercise(
         ),
         Mistake(
             "two steps at once",
-            lambda plan: torch.cat([plan[..., 2:, :], plan[..., -1:, :], plan[..., -1:, :]], dim=-2)[..., : plan.shape[-2], :],
+            lambda plan: torch.cat([plan[..., 2:, :], plan[..., -1:, :], plan[..., -1:, :]], dim=-2)[
+                ..., : plan.shape[-2], :
+            ],
             "Two actions are dropped, but only one has been done.",
         ),
         Mistake(
@@ -717,8 +726,9 @@ def receded(
     def wrong(search: Answer, remember: Answer, world: Answer, seen: Tensor, memory: Tensor, steps: int) -> Pair:
         warm, actions, rewards = None, [], []
         first_seen, first_memory, before = seen, memory, None
+        plan = search(seen, memory, None)
         for t in range(steps):
-            if not open_loop or t == 0 or (t % plan.shape[1] == 0 and not blind):
+            if t and (not open_loop or (t % plan.shape[1] == 0 and not blind)):
                 plan = search(first_seen if old_eyes else seen, memory, warm)
             action = plan[:, t % plan.shape[1]] if open_loop else pick(plan)
             looked = seen
@@ -746,7 +756,7 @@ def horizon_by_running_sum(
     memory: torch.Tensor,
     steps: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    warm, total, done = None, 0.0, []
+    warm, total, done = None, torch.zeros(()), []
     for _ in range(steps):
         plan = search(seen, memory, warm)
         done.append(plan[:, :1])  # (W, 1, A)
@@ -757,7 +767,9 @@ def horizon_by_running_sum(
     return torch.cat(done, dim=1), total
 
 
-def horizon_into_a_table(search: Answer, remember: Answer, world: Answer, seen: Tensor, memory: Tensor, steps: int) -> Pair:
+def horizon_into_a_table(
+    search: Answer, remember: Answer, world: Answer, seen: Tensor, memory: Tensor, steps: int
+) -> Pair:
     plan = search(seen, memory, None)
     table = plan.new_zeros(len(seen), steps, plan.shape[2])
     total = plan.new_zeros(len(seen))
@@ -915,7 +927,7 @@ def plan_slope(
     noise: Tensor,
 ) -> Pair:
     plan = plan.clone().requires_grad_()
-    future, total = state.expand(len(noise), -1), 0.0  # (M, D)
+    future, total = state.expand(len(noise), -1), torch.zeros(())  # (M, D)
     for t, step in enumerate(plan):
         action = step.expand(len(noise), -1)
         mu, log_sigma = motion(future, action)
@@ -943,7 +955,8 @@ def sloped(
         for t in range(len(plan)):
             action = plan[t].expand(len(noise), -1)
             old = future
-            future = sample(*motion(future if memory else start, action), noise[:, at(t)])
+            mu, log_sigma = motion(future if memory else start, action)
+            future = sample(mu, log_sigma, noise[:, at(t)])
             total = total + reward(old if before else future, action)
         value = total.sum() if reduce == "sum" else total.mean()
         value = total[0] if reduce == "first" else value
@@ -970,6 +983,7 @@ def slope_by_backward(
         rewards.append(reward(future, action))
     value = torch.stack(rewards).sum(dim=0).mean()
     value.backward()
+    assert plan.grad is not None
     return value.detach(), plan.grad
 
 
@@ -1183,6 +1197,7 @@ def climb_by_backward(
     for _ in range(iterations):
         plans.requires_grad_(True)
         score(plans).sum().backward()
+        assert plans.grad is not None
         slope = plans.grad.nan_to_num(0.0, 0.0, 0.0)
         plans = torch.clamp(plans.detach() + rate * slope, low, high)
     scores = score(plans).nan_to_num(nan=-float("inf"))
@@ -1196,7 +1211,8 @@ def climb_with_sgd(score: Answer, plans: Tensor, rate: float, iterations: int, l
     for _ in range(iterations):
         optimizer.zero_grad()
         score(plans).sum().backward()
-        plans.grad = torch.where(plans.grad.isfinite(), plans.grad, torch.zeros_like(plans.grad))
+        assert plans.grad is not None
+        plans.grad.nan_to_num_(0.0, 0.0, 0.0)
         optimizer.step()
         with torch.no_grad():
             plans.clamp_(low, high)
@@ -1409,7 +1425,11 @@ RICCATI = Exercise(
         ),
         Mistake(
             "as if actions were free",
-            regulated(gain=lambda a, b, q, r, p: torch.linalg.lstsq(b.T @ p @ b + 1e-9 * torch.eye(b.shape[1], dtype=b.dtype), b.T @ p @ a).solution),
+            regulated(
+                gain=lambda a, b, q, r, p: (
+                    torch.linalg.lstsq(b.T @ p @ b + 1e-9 * torch.eye(b.shape[1], dtype=b.dtype), b.T @ p @ a).solution
+                )
+            ),
             "R is missing under the fraction: R + BᵀPB. Without it the controller pays any price to be at 0 tomorrow.",
         ),
         Mistake(

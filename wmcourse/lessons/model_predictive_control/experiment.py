@@ -70,7 +70,9 @@ def exactly(gains: Tensor) -> Decide:
     return lambda s, last: -(s @ gains[0].T)[:, None]
 
 
-def by_dice(shoot: Shoot, shift: Callable[[Tensor], Tensor], score: Scorer, horizon: int, plans: int, end: Tensor) -> Decide:
+def by_dice(
+    shoot: Shoot, shift: Callable[[Tensor], Tensor], score: Scorer, horizon: int, plans: int, end: Tensor
+) -> Decide:
     """Random shooting on the linear world, the last plan among the throws; the last state costs sᵀ·end·s."""
     generator = torch.Generator().manual_seed(1)
 
@@ -138,7 +140,7 @@ class Pendulums:
 
     def __init__(self, seeds: Sequence[int], motor_noise: float = 0.0) -> None:
         self.worlds = gym.make_vec("Pendulum-v1", num_envs=len(seeds), vectorization_mode="sync")
-        observed, _ = self.worlds.reset(seed=list(seeds))
+        observed, _ = self.worlds.reset(seed=list(seeds))  # type: ignore[arg-type]
         self.seen, self.motor_noise = self.read(observed), motor_noise
         # One stream for each seed: who starts in the same place meets the same noise, whatever is compared.
         unique = {seed: np.random.default_rng(seed + 1).normal(size=STEPS) for seed in set(seeds)}
@@ -240,15 +242,14 @@ def replan(errors: Sequence[float], every: int, motor_noise: float, episodes: in
     gravity = torch.tensor(errors, dtype=torch.float32).add(1).repeat_interleave(episodes)
     planner = GradientPlanner(20, 1, candidates=4, iterations=7, rate=1.0, low=-TORQUE, high=TORQUE)
     generator, seen = torch.Generator().manual_seed(0), world.seen
-    total, last = torch.zeros(len(seen), dtype=torch.float64), None
+    total, plan = torch.zeros(len(seen), dtype=torch.float64), None
     with one_thread():
         for t in range(STEPS):
             if t % every == 0:
-                for _ in range(every if last is not None else 0):
-                    last = last.shifted()  # type: ignore[union-attr]
-                last = planner.plan(wrong_score((seen[:, 0], seen[:, 1]), gravity), last, len(seen), generator)
-            assert last is not None
-            seen, reward = world(last.actions[:, t % every])
+                plan = planner.plan(wrong_score((seen[:, 0], seen[:, 1]), gravity), plan, len(seen), generator)
+            assert plan is not None
+            seen, reward = world(plan.actions[:, 0])
+            plan = plan.shifted()  # carried on, or where the next search begins
             total += reward
     return total.view(len(errors), episodes).numpy()
 
@@ -392,5 +393,7 @@ def dodge_returns(horizons: Sequence[int], episodes: int = 200, candidates: int 
             agent = OraclePlanner(world, Config(horizon=int(who)), clairvoyant=False, planner=planner)
         with one_thread():
             returns = evaluate(agent, world, episodes, 20_000, None).returns
-        found[str(who) if isinstance(who, str) else f"{who} steps ahead"] = returns.astype(np.float64)
+        found[str(who) if isinstance(who, str) else f"{who} step{'s' * (int(who) > 1)} ahead"] = returns.astype(
+            np.float64
+        )
     return found

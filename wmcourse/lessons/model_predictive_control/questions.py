@@ -27,7 +27,9 @@ QUESTIONS = (
         "The model's gravity is wrong by 10 %. The pendulum is planned for anew at each step, with this wrong model. "
         "How much of the return is lost?",
         (
-            Choice("about 10 %, in proportion", "The plan is wrong by a few percent, but only its first step is ever done."),
+            Choice(
+                "about 10 %, in proportion", "The plan is wrong by a few percent, but only its first step is ever done."
+            ),
             Choice(
                 "hardly anything: a few percent at most",
                 "Each plan starts from where the pendulum really is, so an error lives for one step only.",
@@ -81,7 +83,10 @@ QUESTIONS = (
                 "second plan.",
                 right=True,
             ),
-            Choice("only if it uses random numbers", "Luck helps a random planner, too. But the exact best plan of 12 steps gains as well."),
+            Choice(
+                "only if it uses random numbers",
+                "Luck helps a random planner, too. But the exact best plan of 12 steps gains as well.",
+            ),
         ),
     ),
     Question(

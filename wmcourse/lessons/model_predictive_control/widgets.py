@@ -50,7 +50,9 @@ def portrait(axes: Axes) -> None:
     """Angle and velocity, with the paths of the pendulum that is left to itself."""
     angle, velocity = np.meshgrid(np.linspace(-1.4, 7.6, 181), np.linspace(-8.5, 8.5, 121))
     energy = velocity**2 / 2 + 15 * np.cos(angle)
-    axes.contour(angle, velocity, energy, levels=[-10, -2.5, 5, 15, 27], colors="#D9D9D9", linewidths=0.8, linestyles="-")
+    axes.contour(
+        angle, velocity, energy, levels=[-10, -2.5, 5, 15, 27], colors="#D9D9D9", linewidths=0.8, linestyles="-"
+    )
     for top in (0, 2 * math.pi):
         axes.plot(top, 0, "o", color=GREEN, ms=13, mfc="none", mew=2)
     axes.plot(math.pi, 0, "s", color="black", ms=6)
@@ -117,7 +119,13 @@ def signature(error: float = 0.05) -> Image:
     left.plot(*run.foreseen.T, color=ORANGE, lw=2, label="the plan: one, made at the start")
     left.plot(*run.opened.T, color=RED, lw=2.5, label="what happens")
     for t in range(len(run.plans) - 1, -1, -3):
-        right.plot(*run.plans[t].T, color=ORANGE, lw=0.8, alpha=0.45, label="the plans: a new one at each step" if t < 3 else None)
+        right.plot(
+            *run.plans[t].T,
+            color=ORANGE,
+            lw=0.8,
+            alpha=0.45,
+            label="the plans: a new one at each step" if t < 3 else None,
+        )
     right.plot(*run.closed.T, color=BLUE, lw=2.5, label="what happens")
     right.set_ylabel("")
     for axes, title in ((left, "open loop"), (right, "closed loop")):
@@ -163,7 +171,9 @@ def horizon_cost_time() -> Explorer:
     left.set(xlabel="step", ylabel="radians from upright", ylim=(-0.1, 3.3), title="twelve swing-ups")
     for which, axes in ((1, middle), (2, right)):
         for n, colour, mark in zip(THROWS, (GREY, BLUE), "so", strict=True):
-            axes.plot(HORIZONS, [table[h, n][which] for h in HORIZONS], mark + "-", color=colour, ms=4, label=f"{n} plans")
+            axes.plot(
+                HORIZONS, [table[h, n][which] for h in HORIZONS], mark + "-", color=colour, ms=4, label=f"{n} plans"
+            )
     (cost,) = middle.plot([], [], "o", color=ORANGE, ms=10, mfc="none", mew=2.5)
     (spent,) = right.plot([], [], "o", color=ORANGE, ms=10, mfc="none", mew=2.5)
     middle.set(xlabel="horizon", title="cost of 120 steps", ylim=(0, None))
@@ -201,7 +211,8 @@ def balancing(error: float, noise: float, steps: int = 60) -> dict[str, tuple[Va
     """
     real, b, q, r = (m.numpy() for m in upright())
     model = np.array([[1 + (real[0, 0] - 1) * (1 + error), real[0, 1]], [real[1, 0] * (1 + error), 1.0]])
-    gain = riccati(*(torch.from_numpy(m) for m in (model, b, q, r)), 80)[0][0].numpy()
+    given = [torch.from_numpy(m) for m in (model, b, q, r)]
+    gain = riccati(given[0], given[1], given[2], given[3], 80)[0][0].numpy()
     start = np.array([0.2, 0.0])
     found = {}
     for name in ("open", "closed"):
@@ -240,7 +251,9 @@ def wrong_model() -> Explorer:
                 shades[name].remove()
             low, high = np.clip([mean - 2 * std, mean + 2 * std], -5, 5)
             shades[name] = axes.fill_between(steps, low, high, color=lines[name].get_color(), alpha=0.2, lw=0)
-            words.append(f"{name} {mean[20]:+.3f} ± {std[20]:.3f} at step 20, {mean[60]:+.3g} ± {std[60]:.3g} at step 60")
+            words.append(
+                f"{name} {mean[20]:+.3f} ± {std[20]:.3f} at step 20, {mean[60]:+.3g} ± {std[60]:.3g} at step 60"
+            )
         return "; ".join(words[::-1])
 
     return Explorer(
@@ -296,10 +309,17 @@ def regret_picture(rows: dict[str, tuple[float, float]]) -> Image:
         colour = GREEN if name.startswith("exact") else BLUE if name.startswith("climb") else ORANGE
         axes.errorbar(mean, -k, xerr=[[min(half, 0.95 * mean)], [half]], fmt="o", color=colour, capsize=4)
     axes.set_yticks([-k for k in range(len(rows))], list(rows))
-    axes.set(xscale="log", xlabel="regret: cost above the best possible, as a share of it (100 starts)", ylim=(0.6 - len(rows), 0.5))
+    axes.set(
+        xscale="log",
+        xlabel="regret: cost above the best possible, as a share of it (100 starts)",
+        ylim=(0.6 - len(rows), 0.5),
+    )
     axes.grid(axis="x", color="#E5E5E5")
     axes.axvline(1, color=GREY, ls=":", lw=1)
-    return still(figure, "Regrets near upright: random shooting costs many times the best, gradients and a terminal value come close")
+    return still(
+        figure,
+        "Regrets near upright: random shooting costs many times the best, gradients and a terminal value come close",
+    )
 
 
 class SweepPlot(Live):
@@ -345,7 +365,11 @@ def replan_picture(errors: Sequence[float], tables: dict[tuple[int, float], Valu
             x = 100 * np.array(errors)[order]
             name = {1: "at each step", 5: "every 5 steps", 20: "every 20: open loop"}[every]
             a.errorbar(x, means, halves, fmt=mark, color=colour, capsize=3, ms=5, label=name)
-        a.set(xlabel="the model's gravity is wrong by, %", title=f"motor noise {noise:g}" if noise else "quiet motor", ylim=(-1200, 0))
+        a.set(
+            xlabel="the model's gravity is wrong by, %",
+            title=f"motor noise {noise:g}" if noise else "quiet motor",
+            ylim=(-1200, 0),
+        )
         a.set_xticks(x)
     axes[0].set_ylabel("return, mean and 95 %")
     axes[0].legend(frameon=False, title="planned anew", loc="lower left", bbox_to_anchor=(0.0, 0.22), fontsize=9)
@@ -366,4 +390,6 @@ def dodge_bars(rows: dict[str, Values]) -> Image:
     axes.set_yticks([-k for k in range(len(rows))], list(rows))
     axes.axvline(300, color=GREY, ls=":", lw=1)
     axes.set(xlabel="steps survived, 300 at most (mean and 95 %)", xlim=(0, 312))
-    return still(figure, "Mean returns on Dodge: planning eight or twelve steps ahead beats greed, which beats random play")
+    return still(
+        figure, "Mean returns on Dodge: planning eight or twelve steps ahead beats greed, which beats random play"
+    )
