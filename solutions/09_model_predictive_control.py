@@ -97,7 +97,6 @@ for name in ("further", "gravity", "noise"):
 
 # %%
 from wmcourse.lessons.model_predictive_control.derivation import (
-    DRIFT,
     SETTLED,
     L,
     a,
@@ -194,7 +193,7 @@ display(
 # So in this world one may plan *as if there were no noise*, provided that one plans again when it has struck (*certainty equivalence*). It does not hold where noise depends on the action, or where a hazard forks; there one samples futures (exercise 5).
 #
 # **Receding horizon.** Solve the L-step problem, do its first action only, look, solve it again. Here that means to use $K_0$ for ever. The other way, *open loop*: work out all L actions from $s_0$ and carry them out with closed eyes. Without
-# noise and with a true model the two do the same for L steps. With noise they do not.
+# noise and with a true model, closed eyes lose nothing over these L steps: the rule $u_t=-K_t s_t$ would choose the same actions. With noise it would not.
 #
 # The actions are fixed, so what goes wrong stays: the error e, where you are less where the plan says, obeys $e_{t+1} = a\,e_t + w_t$ with $e_0=0$ and independent w of variance σ². What is its variance after `L` steps? Write it with `a`, `sigma` and `L`.
 
@@ -208,7 +207,7 @@ drift = sigma**2 * (a ** (2 * L) - 1) / (a**2 - 1)
 steps.drift.check(drift)
 
 # %% [markdown]
-# **And a closed loop.** With feedback u = −k·s the error obeys $e_{t+1} = (a-bk)\,e_t + w_t$. Where it neither grows nor shrinks any more, its variance v satisfies $v = (a-bk)^2\,v+\sigma^2$:
+# **And a closed loop.** With feedback u = −k·s the error obeys $e_{t+1} = (a-bk)\,e_t + w_t$. Where it neither grows nor shrinks any more, its variance v satisfies $v = (a-bk)^2\,v+\sigma^2$; the machine solves it below.
 #
 # The whole difference is in what is raised to powers. For a world that runs away, |a| > 1, the open loop's error grows exponentially, *whatever the plan*; feedback replaces a by a − bk, and the error stays. The same is true of a wrong model: its error is one more w.
 # Now by dice: 20,000 runs of either kind, against both formulas. Then the pendulum's own number.
@@ -218,7 +217,7 @@ v = sp.Symbol("v", positive=True)
 display(proved(sp.solve(sp.Eq(v, (a - b * k) ** 2 * v + sigma**2), v)[0], SETTLED, "For |a − b·k| < 1."))
 
 numbers = {a: 1.05, b: 1.0, k: 0.25, sigma: 0.1, L: 40}
-for name, formula, feedback, length in (("open", DRIFT, 0.0, 40), ("closed", SETTLED, 0.25, 200)):
+for name, formula, feedback, length in (("open", steps.drift.expected, 0.0, 40), ("closed", SETTLED, 0.25, 200)):
     estimate, error = variance(wander(1.05, feedback, 0.1, length))
     exact = float(formula.subs(numbers))
     print(f"{name:6s} loop: variance derived {exact:.4f}, measured {estimate:.4f} ± {error:.4f}")
@@ -236,7 +235,7 @@ print(f"upright, an error of the open loop grows by {grows:.3f} a step: {grows**
 display(plan_portrait(), signature())
 
 # %% [markdown]
-# They part near the top, where errors grow 1.2-fold at each step, a hundredfold in two dozen. The still picture, with 5 %, is the one to remember. Note that the closed loop's plans are *wrong*, every single one; nobody ever gets to their ends.
+# They part near the top, where errors grow 1.2-fold at each step, a hundredfold in two dozen. The still picture, with 5 %, is the one to remember. Note that the closed loop's plans are *wrong*, every single one; nobody ever gets to their ends. (It ends at 0 and not at 2π: the same place.)
 #
 # **What does a horizon buy, and what does it cost?** Random plans, the best one wins, twelve pendulums that begin near hanging. From which horizon on do they get up at all? (A small swing to and fro takes $2\pi/\sqrt{15}$ seconds, 32 steps.) And what is odd about 45 steps?
 
@@ -524,11 +523,17 @@ assert (
 assert regrets["dice, 64 plans of 10 steps"][0] > 10
 assert regrets["climb, 10 steps, 10 rounds"][0] < 0.3
 assert regrets["dice, 64 of 1 step, with V"][0] < 0.1
+bowl = torch.autograd.functional.hessian(
+    lambda plan: -score(linear_step, (start,), plan.view(1, 1, 10, 1), terminal_value=quadratic(state_cost)).sum(),
+    torch.zeros(10, dtype=torch.float64),
+)
+curved = torch.linalg.eigvalsh(bowl)
+print(f"curvature of the cost of 10 actions: {curved[-1]:.3f} in one direction, {curved[0]:.4f} in another")
 regret_picture(regrets)
 
 # %% [markdown]
-# Three things to keep. A short horizon is expensive even with an exact search: one step costs six times the best, ten steps half a percent more than it. Dice are hopeless where precision counts: the best of 64 random plans still shakes, and four times as many help little. And a **terminal value** replaces a horizon: with
-# $V(s)=-s^\top P\,s$ at its end, *one* step and the same dice come within a few percent. That is why later agents learn a value beside the model. (Why is `climb` not exact? An unstable world makes the slopes of early and late actions differ by a factor of hundreds: lesson 06's exploding gradients, from inside.)
+# Three things to keep. A short horizon is expensive even with an exact search: one step costs six times the best, ten steps 0.4 % more than it. Dice are hopeless where precision counts: the best of 64 random plans still shakes, and four times as many help little. And a **terminal value** replaces a horizon: with
+# $V(s)=-s^\top P\,s$ at its end, *one* step and the same dice come within a few percent. That is why later agents learn a value beside the model. (Why is `climb` not exact? In a world that runs away the cost is hundreds of times more curved in some directions than in others, and a rate that is safe for the former crawls along the latter. It is lesson 06's exploding gradients, met from another side.)
 #
 # **The real pendulum.** Gymnasium's `Pendulum-v1`, 200 steps from random starts, 100 episodes for each setting, all from the same 100 starts. The model is its true dynamics as a batched function; the cell first holds one against the other. One trap is built in: *its reward charges the state that is left*, r = −cost(s_t, u_t). A
 # plan of one step, scored by these rewards alone, cannot see what its action does. So the last state's cost is added as a terminal value.
@@ -619,7 +624,7 @@ assert all(
 display(replan_picture(errors, tables), lesson.questions["gravity"].reveal())
 
 # %% [markdown]
-# Planned at each step and with a quiet motor, a gravity that is wrong by 10 % either way costs next to nothing, three percent at most. Carried out to its end, *no* plan works, not even one by a perfect model: its last steps were made without a thought for what comes after. In between it depends on the sign, and here is a surprise: believing in too *much* gravity does no harm, or
+# Planned at each step and with a quiet motor, a gravity that is wrong by 10 % either way costs next to nothing, some three percent at most. Carried out to its end, *no* plan works, not even one by a perfect model: its last steps were made without a thought for what comes after. In between it depends on the sign, and here is a surprise: believing in too *much* gravity does no harm, or
 # even helps where there is noise and the plan is long in use. Perhaps because it pushes harder than it thinks it must: the exact controller's gain, in the last line, does so, if only a little. That is a guess, not a measurement. Believing in too little is what fails, with the noisy motor by some 15 % even when planned at each step. A model's error is not a number, it has a direction. (A learned model is wrong in ways that no percentage describes, and a planner goes looking for them: lesson 11.)
 #
 # **Dodge.** The same loop on Dodge's true dynamics: the forks to come are unknown. *Greedy* flees from the nearest hazard and plans nothing. 200 episodes, the same for all; 64 random plans for each decision.
@@ -642,9 +647,9 @@ print(
 dodge_bars(played)
 
 # %% [markdown]
-# Planning eight steps ahead beats greed, which beats random play. And *planning one step ahead is no better than random*: with inertia, what the next step decides was decided long ago. (In an interval of 95 % they cannot be told apart here.)
+# Planning eight steps ahead beats greed, which beats random play. And *planning one step ahead is no better than random*: with inertia, what the next step decides was decided long ago. (These episodes cannot tell the two apart.)
 #
-# Last, back to the opening's picture. Sixty-four plans are thrown for a single push, one of them is used, the others are forgotten. Nearly all were wasted: they end in the same hazard, throw after throw, and of the few that do not nearly all lean to one side. The next throw knows nothing of that. That is where lesson 10 begins.
+# Last, back to the opening's picture. Sixty-four plans are thrown for a single push, one of them is used, the others are forgotten. Nearly all were wasted: four in five end in the same hazard, throw after throw, and of the few that do not nearly all lean to one side. The next throw knows nothing of that. That is where lesson 10 begins.
 
 # %% [markdown]
 # ## Explain it
@@ -664,7 +669,7 @@ for name in ("winner", "replan", "weight"):
 lesson.card()
 
 # %% [markdown]
-# **Pitfalls you have met.** A reward taken *before* the transition: the last state never counts, and nothing warns you. A mean where each candidate needs its own number: then all plans are equal, and argmax takes the first. A whole plan carried out: it is the looking that makes a bad model good enough. A planner whose
+# **Pitfalls you have met.** A reward taken *before* the transition: the last state never counts, and nothing warns you. `repeat` where `repeat_interleave` belongs: each plan is tried in another world. A mean where each candidate needs its own number: then all plans are equal, and argmax takes the first. A whole plan carried out: it is the looking that makes a bad model good enough. A planner whose
 # memory is reset at every step: it runs, and plans for a world it has just been born into. NaN, which argmax takes for the largest number. A sample that blocks the gradient: the slope is then only that of the action's own price. And a warm start that was not shifted.
 #
 # **Where this lives.** `wmcourse/model_predictive_control.py`; `shift_plan` is now a part of your world model (`wmcourse parts` shows which are yours). `MPC` there is exercise 4 turned inside out: it is asked for one action at a time. Next is lesson 10, dice that learn from their throws.

@@ -130,7 +130,7 @@ def signature(error: float = 0.05) -> Image:
     right.set_ylabel("")
     for axes, title in ((left, "open loop"), (right, "closed loop")):
         axes.set_title(f"{title}, the model's gravity {error:+.0%}")
-        axes.set_ylim(-8.6, 12)
+        axes.set(ylim=(-8.6, 12), yticks=[-8, -4, 0, 4, 8])
         axes.legend(frameon=True, facecolor="white", edgecolor="none", framealpha=1, loc="upper left", fontsize=9)
     return still(
         figure,
