@@ -3,7 +3,7 @@
 #
 # **The question.** Lesson 08 ended with a machine that dreams, and with a question: we can dream; now what would I have to *do* for the dream to end well? Left, a
 # moment of Dodge. Look one step ahead (middle): whatever you push, you survive, so there is nothing to choose. Look twelve steps ahead (right): a hazard comes down, in red, and
-# most plans end in it, in grey. The few that do not all begin by leaning to one side, *now*, long before anything is near. To plan is to try out actions in a model and to carry out the best of them; or rather, as you will see,
+# most plans end in it, in grey. Of the few that get through nearly all lean to one side from the start, long before anything is near. To plan is to try out actions in a model and to carry out the best of them; or rather, as you will see,
 # only the first step of the best. How far ahead must one look? How good must the model be? And how far from the best possible is the best of 64 dice throws?
 
 # %% keep=true

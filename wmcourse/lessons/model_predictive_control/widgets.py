@@ -261,7 +261,7 @@ def wrong_model() -> Explorer:
         draw,
         alt="The angle near upright over 60 steps: the closed loop goes to 0 within a narrow band, the open loop leaves.",
         error=slider("gravity wrong by, %", -30, 30, 3, 1),
-        noise=slider("motor noise", 0.0, 0.5, 0.0, 0.05),
+        noise=slider("motor noise", 0.0, 0.5, 0.1, 0.05),
     )
 
 
