@@ -193,7 +193,10 @@ def importing(name: str, value: Any, here: str) -> str:
     """The import that brings a value under this name, or ""."""
     if isinstance(value, types.ModuleType):
         return f"import {value.__name__}" + ("" if name == value.__name__ else f" as {name}")
-    for module in ("torch", "torch.nn.functional", "math", getattr(value, "__module__", None) or "numpy"):
+    # Its own module before functional, which has others' names (Callable), but after torch, whose own are private.
+    for module in ("torch", "math", getattr(value, "__module__", None) or "numpy", "torch.nn.functional"):
+        if "._" in module:
+            continue
         for there in (name, getattr(value, "__name__", name)):
             if module != here and getattr(sys.modules.get(module), there, None) is value:
                 return f"from {module} import {there}" + ("" if name == there else f" as {name}")
