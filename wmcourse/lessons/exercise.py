@@ -127,6 +127,8 @@ class Exercise(Task):
         shown = self.shown or self.reference
         source = textwrap.dedent(inspect.getsource(shown)).replace(f"def {shown.__name__}(", f"def {self.name}(", 1)
         source = re.sub(r"(?<![.\w])Tensor\b", "torch.Tensor", source)  # as notebooks import it
+        if "Callable[" in source:
+            source = f"from collections.abc import Callable\n\n\n{source}"
         return Note(f"```python\n{source}```")
 
     def check(self, answer: Answer, seed: int | None = None) -> Note:

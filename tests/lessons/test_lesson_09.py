@@ -1,0 +1,62 @@
+"""Lesson 09's experiments: where model and world agree, they must agree exactly."""
+
+import math
+
+import torch
+
+from wmcourse.lessons.model_predictive_control.experiment import (
+    UPRIGHT,
+    Pendulums,
+    exactly,
+    follow,
+    linear_step,
+    quadratic,
+    regret,
+    wrong_score,
+)
+from wmcourse.lessons.model_predictive_control.widgets import balancing
+from wmcourse.lessons.pendulum import pendulum_motion, pendulum_score
+from wmcourse.model_predictive_control import riccati, score_plans
+
+
+def test_a_model_that_is_not_wrong_scores_as_the_right_one_does() -> None:
+    plans = 3 * torch.randn(3, 4, 6, 1, generator=torch.Generator().manual_seed(0))
+    state = (torch.tensor([3.0, 0.1, -2.0]), torch.tensor([0.5, -1.0, 7.9]))
+    right, wrong = wrong_score(state, torch.ones(3))(plans), wrong_score(state, torch.full((3,), 1.1))(plans)
+    torch.testing.assert_close(right, pendulum_score(state)(plans))
+    assert not torch.allclose(right, wrong)
+
+
+def test_a_plan_is_followed_as_the_pendulum_moves() -> None:
+    torques = 3 * torch.randn(2, 5, generator=torch.Generator().manual_seed(1))
+    angle, velocity = torch.tensor([math.pi, 0.2]), torch.zeros(2)
+    path = follow(angle, velocity, torques, torch.ones(2))
+    for t in range(5):
+        angle, velocity = pendulum_motion(angle, velocity, torques[:, t].clamp(-2, 2))
+        torch.testing.assert_close(path[:, t + 1], torch.stack([angle, velocity], dim=1))
+
+
+def test_the_exact_controller_has_no_regret_and_its_cost_is_riccatis() -> None:
+    gains, values = riccati(*UPRIGHT, 300)
+    assert abs(regret(exactly(gains), values[0], steps=30, starts=5)).max() < 1e-9
+    s = torch.tensor([[0.1, -0.3]], dtype=torch.float64)
+    plan, now = [], s
+    for gain in gains[-10:]:
+        plan.append(-now @ gain.T)
+        (now,), _, _ = linear_step((now,), plan[-1])
+    score = score_plans(linear_step, (s,), torch.stack(plan, dim=1)[:, None], terminal_value=quadratic(UPRIGHT[2]))
+    torch.testing.assert_close(score, -(s @ values[-11] @ s.T))
+
+
+def test_who_starts_in_the_same_place_meets_the_same_noise() -> None:
+    world = Pendulums([4, 7, 4], motor_noise=0.5)
+    seen, reward = world(torch.zeros(3, 1))
+    assert torch.equal(seen[0], seen[2])
+    assert reward[0] == reward[2]
+    assert not torch.equal(seen[0], seen[1])
+
+
+def test_with_a_true_model_and_a_quiet_motor_both_loops_do_the_same() -> None:
+    loops = balancing(0.0, 0.0, steps=20)
+    torch.testing.assert_close(torch.tensor(loops["open"][0]), torch.tensor(loops["closed"][0]))
+    assert balancing(0.0, 0.3)["open"][1][-1] > 100 * balancing(0.0, 0.3)["closed"][1][-1]
