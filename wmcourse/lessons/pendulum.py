@@ -1,4 +1,4 @@
-"""Gymnasium's ``Pendulum-v1`` as a model in torch: what lessons 09 and 10 plan with. Angles in radians, 0 is upright."""
+"""Gymnasium's ``Pendulum-v1`` as a model in torch, for lessons 09 and 10. Angles are in radians, 0 is upright."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ def pendulum_step(state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
     r_{t+1} and P(done), 0. The reward charges the state that is left and the torque.
     """
     torque = action[:, 0].clamp(-TORQUE, TORQUE)
-    reward = -(pendulum_cost(*state) + 0.001 * torque.square())
-    return pendulum_motion(*state, torque), reward, torch.zeros_like(reward)
+    angle, velocity = state
+    reward = -(pendulum_cost(angle, velocity) + 0.001 * torque.square())
+    return pendulum_motion(angle, velocity, torque), reward, torch.zeros_like(reward)
 
 
 def pendulum_score(state: State) -> Score:
