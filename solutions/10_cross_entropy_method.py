@@ -17,7 +17,6 @@ from wmcourse.lessons import open_lesson
 from wmcourse.lessons.cross_entropy_method.experiment import (
     LANDSCAPES,
     PLANNERS,
-    apart_from_gymnasium,
     compare,
     dodge_fans,
     dodge_return,
@@ -39,8 +38,9 @@ from wmcourse.lessons.cross_entropy_method.widgets import (
     tail_numbers,
     three_knobs,
 )
-from wmcourse.lessons.derivation import proved
+from wmcourse.lessons.derivation import log_normal, proved
 from wmcourse.lessons.map import system_map
+from wmcourse.lessons.pendulum import apart_from_gymnasium
 
 lesson = open_lesson("10")
 ex, steps = lesson.exercises, lesson.steps  # two short names for the whole lesson
@@ -118,7 +118,6 @@ from wmcourse.lessons.cross_entropy_method.derivation import (
     d,
     gamma,
     i,
-    log_normal,
     m,
     mu,
     s,

@@ -12,11 +12,6 @@ sigma, s, d, c, alpha, rho = sp.symbols("sigma s d c alpha rho", positive=True) 
 i = sp.Symbol("i", integer=True, positive=True)
 
 
-def log_normal(x: sp.Expr, mu: sp.Expr, sigma: sp.Expr) -> sp.Expr:
-    """log N(x; μ, σ²), written out."""
-    return -((x - mu) ** 2) / (2 * sigma**2) - sp.log(sigma) - sp.log(2 * sp.pi) / 2
-
-
 def beyond(f: sp.Expr) -> sp.Integral:
     """∫ f(x)·N(x; 0, 1) dx over x ≥ γ, not done yet."""
     return sp.Integral(f * sp.exp(-(x**2) / 2) / sp.sqrt(2 * sp.pi), (x, gamma, sp.oo))
@@ -100,7 +95,11 @@ STEPS = (
                 1 - i * alpha,
                 "Each update takes a share α of what is *still there*, not of the start: the shares multiply.",
             ),
-            Mistake("multiplied by i", i * (1 - alpha), "Each update multiplies by 1 − α once more: a power, not a multiple."),
+            Mistake(
+                "multiplied by i",
+                i * (1 - alpha),
+                "Each update multiplies by 1 − α once more: a power, not a multiple.",
+            ),
             Mistake("one update too few", (1 - alpha) ** (i - 1), "After the first update, i = 1, 1 − α is left."),
             Mistake("one update too many", (1 - alpha) ** (i + 1), "After the first update, i = 1, 1 − α is left."),
         ),
@@ -129,8 +128,12 @@ STEPS = (
                 d * sigma / (alpha * (1 - c)),
                 "σ is smoothed, the mean's step is not in yours: it moves by α·d·σ, not by d·σ.",
             ),
-            Mistake("the first round alone", d * sigma, "That is where the first round goes, at α = 1. Add up all of them."),
-            Mistake("the first round alone, smoothed", alpha * d * sigma, "That is where the first round goes. Add up all."),
+            Mistake(
+                "the first round alone", d * sigma, "That is where the first round goes, at α = 1. Add up all of them."
+            ),
+            Mistake(
+                "the first round alone, smoothed", alpha * d * sigma, "That is where the first round goes. Add up all."
+            ),
             Mistake(
                 "the first round left out",
                 d * sigma * c / (1 - c),
@@ -154,15 +157,23 @@ def symbol(name: str) -> sp.Symbol:
     return sp.Symbol(name)
 
 
+Z_SUM = sp.Sum(sp.exp(sp.Indexed("S", symbol("j")) / symbol("lambda")), (symbol("j"), 1, symbol("N")))
 FORMULAS = {
-    "cross-entropy of the elites and N(μ, σ²)": sp.Eq(symbol(r"H(\mathrm{elites},\mathcal N)"), CROSS_ENTROPY, evaluate=False),
+    "cross-entropy of the elites and N(μ, σ²)": sp.Eq(
+        symbol(r"H(\mathrm{elites},\mathcal N)"), CROSS_ENTROPY, evaluate=False
+    ),
     "mean": sp.Eq(symbol(r"\mu_{i+1}"), (1 - alpha) * symbol(r"\mu_i") + alpha * m, evaluate=False),
     "std": sp.Eq(
         symbol(r"\sigma_{i+1}"),
         sp.Max(symbol(r"\sigma_{\min}"), (1 - alpha) * symbol(r"\sigma_i") + alpha * s),
         evaluate=False,
     ),
-    "of the start survives": sp.Eq(symbol(r"\mu_i/\mu_0"), SURVIVES, evaluate=False),
-    "reach on a slope": sp.Eq(symbol(r"\mu_\infty-\mu_0"), REACH, evaluate=False),
-    "fresh noise for a variance of 1": sp.Eq(symbol(r"\varepsilon_t-\rho\,\varepsilon_{t-1}"), sp.sqrt(1 - rho**2) * symbol("w_t"), evaluate=False),
+    "of the start survives": sp.Eq(symbol(r"\partial\mu_{i}/\partial\mu_{0}"), SURVIVES, evaluate=False),
+    "reach on a slope": sp.Eq(symbol(r"\mu_{\infty}-\mu_{0}"), REACH, evaluate=False),
+    "MPPI's weights": sp.Eq(symbol("w_k"), sp.exp(symbol("S_k") / symbol("lambda")) / Z_SUM, evaluate=False),
+    "correlated noise": sp.Eq(
+        symbol(r"\varepsilon_t"),
+        rho * symbol(r"\varepsilon_{t-1}") + sp.sqrt(1 - rho**2) * symbol("w_t"),
+        evaluate=False,
+    ),
 }

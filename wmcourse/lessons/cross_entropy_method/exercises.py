@@ -150,8 +150,8 @@ def update_world_by_world(
 ) -> Pair:
     means, stds = [], []
     for c, s, m, d in zip(candidates, scores, mean, std, strict=True):
-        ranked = sorted(range(len(s)), key=lambda i, s=s: -math.inf if math.isnan(s[i]) else float(s[i]))
-        best = c[ranked[-elites:]]
+        known = [-math.inf if math.isnan(value) else value for value in s.tolist()]
+        best = c[sorted(range(len(s)), key=known.__getitem__)[-elites:]]
         means.append((1 - alpha) * m + alpha * best.sum(0) / elites)
         stds.append(((1 - alpha) * d + alpha * best.var(0, unbiased=False) ** 0.5).clamp(min_std))
     return torch.stack(means), torch.stack(stds)
@@ -191,8 +191,9 @@ UPDATE = Exercise(
         Mistake(
             "α the wrong way round",
             updated(smooth=lambda old, new, alpha: alpha * old + (1 - alpha) * new),
-            "You keep a share α of the old and take 1 − α of the new. Papers do it both ways, so this is the commonest slip "
-            "of all. Here α weighs the *new* one: α = 1 forgets, α = 0 never moves, and yours does the reverse.",
+            "You keep a share α of the old and take 1 − α of the new. Published code does it both ways (PETS like yours), so this "
+            "is the commonest slip of all. Here α weighs the *new*: α = 1 forgets, α = 0 never moves. Yours does the reverse: "
+            "with the default, α = 1, it would never move.",
         ),
         Mistake(
             "no smoothing",
@@ -214,7 +215,7 @@ UPDATE = Exercise(
         Mistake(
             "the variance smoothed, not the std",
             updated(smooth_std=variances_smoothed),
-            "You smooth σ² and take the root afterwards. That is another method, and not a bad one; but (1 − α)^i then says "
+            "You smooth σ² and take the root afterwards, as PETS's code does. That is not a bad method; but (1 − α)^i then says "
             "what survives of the start's variance. The course smooths the std, as its formula says.",
         ),
         Mistake(
@@ -245,7 +246,9 @@ UPDATE = Exercise(
         ),
         Mistake(
             "the std over the wrong axis",
-            updated(spread=lambda chosen, mean: chosen.std(dim=2, correction=0).mean(dim=1, keepdim=True).expand_as(mean)),
+            updated(
+                spread=lambda chosen, mean: chosen.std(dim=2, correction=0).mean(dim=1, keepdim=True).expand_as(mean)
+            ),
             "`dim=2` is time: how much a single plan varies along its steps says nothing about how far the elites disagree. "
             "For each step and number of the action, compare *elites*: `dim=1`.",
         ),
@@ -265,7 +268,9 @@ UPDATE = Exercise(
         ),
         Mistake(
             "one std of all numbers together",
-            updated(spread=lambda chosen, mean: chosen.flatten(1).std(dim=1, correction=0)[:, None, None].expand_as(mean)),
+            updated(
+                spread=lambda chosen, mean: chosen.flatten(1).std(dim=1, correction=0)[:, None, None].expand_as(mean)
+            ),
             "All numbers of all elites in one heap: even the differences between early and late steps count as spread, and "
             "the std never falls to 0. Only the elites' axis goes: `dim=1`.",
         ),
@@ -293,9 +298,10 @@ UPDATE = Exercise(
             "around the elites' mean.",
         ),
         Mistake(
-            "no floor",
+            "no floor, so the std collapses",
             updated(floor=lambda std, least: std),
-            "`min_std` is not used. Where the elites agree by accident the std falls to 0, and never comes back.",
+            "`min_std` is not used. Selection alone makes elites alike: where they agree by accident the std falls to 0, all "
+            "further candidates are the same plan, and no later round can change that.",
         ),
         Mistake(
             "a ceiling for a floor",
@@ -341,7 +347,6 @@ UPDATE = Exercise(
     part=True,
     equivalent={"gradient cut": NO_GRADIENT},
 )
-
 
 
 # --- 2 · The search
@@ -470,10 +475,10 @@ def plan_by_hand(
     alpha: float = 1.0,
     min_std: float = 0.0,
 ) -> Plan:
-    rows, best = torch.arange(len(mean))[:, None], None
-    for _ in range(iterations):
+    rows, best = torch.arange(len(mean))[:, None], mean  # no plan is known yet
+    for i in range(iterations):
         plans = draw(mean, std)
-        if best is not None and plans.shape[1] > 1:
+        if i > 0 and plans.shape[1] > 1:
             plans[:, 1] = best
         scores = score(plans)
         scores = torch.where(scores.isnan(), -torch.inf, scores)
@@ -495,13 +500,16 @@ def plan_from_parts(
     alpha: float = 1.0,
     min_std: float = 0.0,
 ) -> Plan:
-    for i in range(iterations):
+    found: Plan | None = None
+    while iterations:
         plans = draw(mean, std)
-        if i > 0 and plans.shape[1] > 1:
-            plans = torch.cat([plans[:, :1], found.actions[:, None], plans[:, 2:]], dim=1)  # noqa: F821 (from before)
+        if found is not None and plans.shape[1] > 1:
+            plans = torch.cat([plans[:, :1], found.actions[:, None], plans[:, 2:]], dim=1)
         scores = torch.nan_to_num(score(plans), nan=-torch.inf)
         found = best_of(plans, scores, elites)
         mean, std = cem_update(plans, scores, elites, mean, std, alpha, min_std)
+        iterations -= 1
+    assert found is not None
     return Plan(found.actions, found.score, mean, found.elites)
 
 
@@ -693,9 +701,7 @@ def first_and_one_more(last: Tensor, std: float, noise: Tensor, low: float, high
     return torch.cat([mean[:, None], mean[:, None] + std * noise], dim=1).clamp(low, high)
 
 
-def first_by_index(
-    last: torch.Tensor, std: float, noise: torch.Tensor, low: float, high: float
-) -> torch.Tensor:
+def first_by_index(last: torch.Tensor, std: float, noise: torch.Tensor, low: float, high: float) -> torch.Tensor:
     steps = torch.arange(last.shape[1])
     mean = last[:, (steps + 1).clamp(max=last.shape[1] - 1)]
     scaled = std * noise
@@ -741,7 +747,7 @@ FIRST = Exercise(
         Mistake(
             "a zero at the end",
             begun(shift=lambda last: torch.cat([last[:, 1:], torch.zeros_like(last[:, :1])], dim=1)),
-            "The new last action is 0 in yours. Here the last one is repeated: \"go on as you were\" is the better guess in a "
+            'The new last action is 0 in yours. Here the last one is repeated: "go on as you were" is the better guess in a '
             "world with inertia, and 0 need not even be in the range.",
         ),
         Mistake(
@@ -955,7 +961,7 @@ COLOUR = Exercise(
         Mistake(
             "no constant part",
             coloured(constant="zero"),
-            "The gain of frequency 0 is 0, so every plan's pushes add up to nothing. \"Lean left all the way\" is the plan you "
+            'The gain of frequency 0 is 0, so every plan\'s pushes add up to nothing. "Lean left all the way" is the plan you '
             "need most. It is to be as strong as the slowest wave: f = 1/L.",
         ),
         Mistake(
@@ -1097,12 +1103,8 @@ POPULATION = Exercise(
         Mistake(
             "the population does not shrink",
             populated(size=lambda n, decay, i, e: n),
-            "`decay` is not used. The first rounds look everywhere and need many; the last ones only polish.",
-        ),
-        Mistake(
-            "the population grows",
-            populated(size=lambda n, decay, i, e: min(n, max(int(n * decay**i), 2 * e))),
-            "decay is above 1, and so it divides: N · decay^(−iteration).",
+            "Every round has all N. Is `decay` not used, or does it multiply? A slice beyond the end takes all there are. decay is above "
+            "1 and must divide: the first rounds look everywhere and need many, the last ones only polish.",
         ),
         Mistake(
             "one decay, whatever the round",
@@ -1265,7 +1267,7 @@ SOFT = Exercise(
         Mistake(
             "the weights do not add up to 1",
             softened(without_normalising),
-            "exp(…) is there, the division by the sum is not: the \"mean\" is too long.",
+            'exp(…) is there, the division by the sum is not: the "mean" is too long.',
         ),
         Mistake(
             "divided by N, not by the sum",
@@ -1394,9 +1396,7 @@ def categorical_by_counting(
     return torch.lerp(new, torch.full_like(new, 1 / p.shape[-1]), floor)
 
 
-def categorical_by_weights(
-    plans: Tensor, scores: Tensor, elites: int, p: Tensor, alpha: float, floor: float
-) -> Tensor:
+def categorical_by_weights(plans: Tensor, scores: Tensor, elites: int, p: Tensor, alpha: float, floor: float) -> Tensor:
     ranked = finite_scores(scores)
     least = ranked.topk(elites, dim=1).values[:, -1:]
     weights = (ranked >= least).to(plans.dtype) / elites
@@ -1476,7 +1476,7 @@ CATEGORICAL = Exercise(
         Mistake(
             "one table for all steps",
             counted(fit=lambda chosen: chosen.mean(dim=(1, 2), keepdim=True)[:, 0].expand(-1, chosen.shape[2], -1)),
-            "You average over steps as well: \"left, then right\" becomes half and half all along. Only `dim=1` goes.",
+            'You average over steps as well: "left, then right" becomes half and half all along. Only `dim=1` goes.',
         ),
         Mistake(
             "everybody counts",

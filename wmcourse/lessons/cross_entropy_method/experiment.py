@@ -1,4 +1,4 @@
-"""Lesson 10's experiments: two landscapes, a rare event, Gymnasium's pendulum as a model in torch, and Dodge itself.
+"""Lesson 10's experiments: two landscapes, a rare event, six planners on Gymnasium's pendulum, and Dodge itself.
 
 Populations are (W, N, L, A) as everywhere: W searches side by side, N candidates, and a point of D dimensions is a plan
 of L = D steps with one number each.
@@ -7,8 +7,7 @@ of L = D steps with one number each.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import gymnasium as gym
@@ -18,17 +17,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from wmcourse.cross_entropy_method import CEM, ICEM, MPPI
+from wmcourse.cross_entropy_method import CEM, correlated_noise
 from wmcourse.engine.players import OraclePlanner
 from wmcourse.engine.runs import Config
+from wmcourse.lessons.memories import one_thread
+from wmcourse.lessons.pendulum import STEPS, TORQUE, pendulum_score
 from wmcourse.model_predictive_control import (
-    MPC,
     GradientPlanner,
     Plan,
     Planner,
     RandomShooting,
     Score,
-    State,
+    best_of,
+    finite_scores,
+    shift_plan,
 )
 from wmcourse.world_models_training import evaluate
 from wmcourse.worlds import DodgeVectorEnv
@@ -36,17 +38,6 @@ from wmcourse.worlds.dodge import NOWHERE, SIZE, DodgeState, Rules, advance, beg
 
 Update = Callable[..., tuple[Tensor, Tensor]]  # cem_update
 Search = Callable[..., Plan]  # cem_plan
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """So small that more threads gain nothing, and the numbers are the same on any machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 # --- Two landscapes
@@ -69,13 +60,13 @@ RANGE = 3.0  # searches stay within ± this, in each coordinate
 
 
 def compare(
-    search: Search, landscape: str, dimension: int, evaluations: int, iterations: int = 20, alpha: float = 0.7, seeds: int = 200
+    search: Search, landscape: str, dimension: int, rounds: int, candidates: int, alpha: float = 0.7, seeds: int = 200
 ) -> tuple[Tensor, Tensor]:
-    """How far below the top CEM ends, and how far random search does, with the same number of evaluations: (S,) each.
+    """How far below the top CEM ends, and random search with as many evaluations, rounds × candidates: (S,) each.
 
     CEM starts anywhere in the range, with a std of half of it; random search draws uniformly from the range.
     """
-    score, shape = LANDSCAPES[landscape], (seeds, evaluations // iterations, dimension, 1)
+    score, shape = LANDSCAPES[landscape], (seeds, candidates, dimension, 1)
     generator = torch.Generator().manual_seed(10 * dimension)
 
     def draw(mean: Tensor, std: Tensor) -> Tensor:
@@ -85,11 +76,11 @@ def compare(
 
     start = RANGE * (2 * torch.rand(seeds, dimension, 1, generator=generator) - 1)
     with one_thread(), torch.no_grad():
-        found = search(score, draw, start, torch.full_like(start, RANGE / 2), iterations, max(2, shape[1] // 8), alpha)
+        found = search(score, draw, start, torch.full_like(start, RANGE / 2), rounds, candidates // 8, alpha)
         best = torch.full((seeds,), -torch.inf)
-        for _ in range(iterations):  # in pieces: all at once would need too much memory
+        for _ in range(rounds):  # in pieces: all at once would need too much memory
             best = torch.maximum(best, score(RANGE * (2 * torch.rand(shape, generator=generator) - 1)).amax(dim=1))
-    return -found.score, -best
+    return -Plan(*found).score, -best
 
 
 def median_interval(values: Tensor) -> tuple[float, float, float]:
@@ -103,22 +94,30 @@ def median_interval(values: Tensor) -> tuple[float, float, float]:
 # --- A slope without a top
 
 
-def walk_slope(update: Update, alpha: float, min_std: float, rounds: int, candidates: int = 20_000) -> NDArray[np.float64]:
-    """The mean and the std on a straight slope, score = x, from mean 0 and std 1: (rounds + 1, 2). A tenth is elite."""
+def walk_slope(
+    update: Update, alpha: float, min_std: float = 0.0, rounds: int = 80, walks: int = 16, candidates: int = 10_000
+) -> NDArray[np.float64]:
+    """Searches on a straight slope, score = x, from mean 0 and std 1: mean and std of each, (rounds + 1, W, 2).
+
+    A tenth is elite.
+    """
     generator = torch.Generator().manual_seed(0)
-    mean, std = torch.zeros(1, 1, 1, dtype=torch.float64), torch.ones(1, 1, 1, dtype=torch.float64)
-    walked = [(0.0, 1.0)]
-    for _ in range(rounds):
-        x = mean[:, None] + std[:, None] * torch.randn(1, candidates, 1, 1, generator=generator, dtype=torch.float64)
-        mean, std = update(x, x[..., 0, 0], candidates // 10, mean, std, alpha, min_std)
-        walked.append((float(mean), float(std)))
-    return np.array(walked)
+    mean, std = torch.zeros(walks, 1, 1, dtype=torch.float64), torch.ones(walks, 1, 1, dtype=torch.float64)
+    shape, walked = (walks, candidates, 1, 1), [np.tile((0.0, 1.0), (walks, 1))]
+    with one_thread():
+        for _ in range(rounds):
+            x = mean[:, None] + std[:, None] * torch.randn(shape, generator=generator, dtype=torch.float64)
+            mean, std = update(x, x[..., 0, 0], candidates // 10, mean, std, alpha, min_std)
+            walked.append(torch.cat([mean[:, 0], std[:, 0]], dim=1).numpy())
+    return np.stack(walked)
 
 
 # --- A rare event, where the method comes from
 
 
-def rare_event(level: float, samples: int = 1_000, elite: float = 0.1, seed: int = 0) -> tuple[float, float, list[float]]:
+def rare_event(
+    level: float, samples: int = 1_000, elite: float = 0.1, seed: int = 0
+) -> tuple[float, float, list[float]]:
     """P(x >= level) for x ~ N(0, 1): the estimate, its standard error, and the means on the way.
 
     Each round draws from N(mean, 1), takes the best tenth (never beyond the level), and moves the mean to *their* mean,
@@ -144,87 +143,114 @@ def rare_event(level: float, samples: int = 1_000, elite: float = 0.1, seed: int
 
 # --- The pendulum
 
-SPEED, TORQUE, SECONDS = 8.0, 2.0, 0.05  # its limits, and the length of a step
-HORIZON, STEPS = 20, 200
+HORIZON = 20
 
 
-def pendulum_cost(angle: Tensor, velocity: Tensor) -> Tensor:
-    """What a state costs: 0 upright and at rest."""
-    upright = torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
-    return upright.square() + 0.1 * velocity.square()
+@dataclass(frozen=True)
+class Tools:
+    """What the planners are made of: the learner's functions, or the course's until theirs have passed."""
+
+    cem_update: Update
+    cem_plan: Search
+    first_plans: Callable[[Tensor, float, Tensor, float, float], Tensor]
+    colour_noise: Callable[[Tensor, float], Tensor]
+    icem_population: Callable[[Tensor, Tensor, int, int, float], Tensor]
+    mppi_mean: Callable[[Tensor, Tensor, float], Tensor]
 
 
-def pendulum_motion(angle: Tensor, velocity: Tensor, torque: Tensor) -> tuple[Tensor, Tensor]:
-    """One step of gravity and torque (within its limits), each (B,): the next angle and velocity."""
-    velocity = (velocity + 15 * SECONDS * torch.sin(angle) + 3 * SECONDS * torque).clamp(-SPEED, SPEED)
-    return angle + SECONDS * velocity, velocity
+NAMES = ("random shooting", "CEM, white noise", "CEM, correlated", "iCEM", "MPPI", "gradient")
 
-
-def pendulum_step(state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
-    """Gymnasium's ``Pendulum-v1`` for B pendulums: (angle, velocity), each (B,), and torques (B, 1) -> the next state,
-    r_{t+1} and P(done), 0. The reward charges the state that is left and the torque.
-    """
-    torque = action[:, 0].clamp(-TORQUE, TORQUE)
-    reward = -(pendulum_cost(*state) + 0.001 * torque.square())
-    return pendulum_motion(*state, torque), reward, torch.zeros_like(reward)
-
-
-def pendulum_score(state: State) -> Score:
-    """Plans (W, N, L, 1) -> their returns (W, N) from ``state``, two (W,), the last state's cost included.
-
-    What ``score_plans(pendulum_step, ...)`` would say, without its chances to die, and costs added up in one go.
-    """
-
-    def score(plans: Tensor) -> Tensor:
-        torques = plans[..., 0].clamp(-TORQUE, TORQUE)
-        angle, velocity = (part[:, None].expand(plans.shape[:2]) for part in state)
-        angles, velocities = [angle], [velocity]
-        for torque in torques.unbind(dim=-1):
-            angle, velocity = pendulum_motion(angle, velocity, torque)
-            angles.append(angle)
-            velocities.append(velocity)
-        costs = pendulum_cost(torch.stack(angles), torch.stack(velocities)).sum(dim=0)
-        return -costs - 0.001 * torques.square().sum(dim=-1)
-
-    return score
-
+# From the score, the last plan (its first action is done), and a source of chance, to the next plan.
+Decide = Callable[[Score, Plan, torch.Generator], Plan]
 
 # One setting for all budgets: the best of a small grid with 16 plans a decision, on other episodes than those measured.
+# A std is in the torque's own unit.
 
 
-def cem(budget: int, init_std: float, correlation: float = 0.0) -> Planner:
+def cem(tools: Tools, budget: int, std: float, correlation: float = 0.0) -> Decide:
+    """Two rounds of half the budget."""
     each = budget // 2
-    elites = max(2, each // 8)
-    return CEM(
-        HORIZON, 1, each, 2, elites, init_std=init_std, correlation=correlation, low=-TORQUE, high=TORQUE
-    )
+
+    def decide(score: Score, last: Plan, generator: torch.Generator) -> Plan:
+        rounds = 0
+
+        def draw(mean: Tensor, sigma: Tensor) -> Tensor:
+            nonlocal rounds
+            rounds += 1
+            noise = correlated_noise((len(mean), each, HORIZON, 1), correlation, generator)
+            if rounds == 1:
+                return tools.first_plans(last.actions, std, noise, -TORQUE, TORQUE)
+            plans = mean[:, None] + sigma[:, None] * noise
+            plans[:, 0] = mean
+            return plans.clamp(-TORQUE, TORQUE)
+
+        mean = shift_plan(last.actions)
+        sigma = torch.full_like(mean, std)
+        return Plan(*tools.cem_plan(score, draw, mean, sigma, 2, max(2, each // 8), 1.0, 0.1 * TORQUE))
+
+    return decide
 
 
-def icem(budget: int) -> Planner:
-    """As many candidates as the budget has room for beside the elites that are kept."""
-    for each in range(budget, 0, -1):
+def icem(tools: Tools, budget: int, std: float = 1.6, exponent: float = 2.0, decay: float = 1.25) -> Decide:
+    """Two rounds, with as many candidates as the budget has room for beside the elites that are kept."""
+
+    def sizes(each: int) -> tuple[int, int, int]:
         elites = max(2, each // 8)
-        planner = ICEM(HORIZON, 1, each, 2, elites, exponent=2.0, kept=min(3, elites), low=-TORQUE, high=TORQUE)
-        if planner.population(0) + planner.population(1) + 2 * planner.kept <= budget:
-            break
-    return planner
+        kept = min(3, elites)
+        return elites, kept, each + min(each, max(int(each / decay), 2 * elites)) + 2 * kept
+
+    each = next(n for n in range(budget, 0, -1) if sizes(n)[2] <= budget)
+    elites, kept, _ = sizes(each)
+
+    def decide(score: Score, last: Plan, generator: torch.Generator) -> Plan:
+        mean = shift_plan(last.actions)
+        sigma, found = torch.full_like(mean, std), last
+        for i in range(2):
+            noise = tools.colour_noise(torch.randn((len(mean), each, HORIZON, 1), generator=generator), exponent)
+            drawn = mean[:, None] + sigma[:, None] * noise
+            if i == 1:
+                drawn[:, 0] = mean  # worth trying once the search has settled
+            old = found.elites.expand(-1, elites, -1, -1)  # at the very start there is only one, of zeros
+            plans = tools.icem_population(drawn.clamp(-TORQUE, TORQUE), old, kept, i, decay)
+            scores = finite_scores(score(plans))
+            mean, sigma = tools.cem_update(plans, scores, elites, mean, sigma, 0.9, 0.0)
+            found = best_of(plans, scores, elites)
+        return found
+
+    return decide
 
 
-def gradient(budget: int) -> Planner:
-    """Plans that each take seven steps of Adam, scored before each and once more at the end."""
-    return GradientPlanner(HORIZON, 1, budget // 8, 7, rate=1.0, low=-TORQUE, high=TORQUE)
+def mppi(tools: Tools, budget: int, std: float = 1.6, correlation: float = 0.9, temperature: float = 0.1) -> Decide:
+    """One round; the plan is the weighted mean itself."""
+
+    def decide(score: Score, last: Plan, generator: torch.Generator) -> Plan:
+        noise = correlated_noise((len(last.actions), budget, HORIZON, 1), correlation, generator)
+        plans = tools.first_plans(last.actions, std, noise, -TORQUE, TORQUE)
+        scores = finite_scores(score(plans))
+        return best_of(plans, scores, 1)._replace(actions=tools.mppi_mean(plans, scores, temperature))
+
+    return decide
 
 
-PLANNERS: dict[str, Callable[[int], Planner]] = {
-    "random shooting": lambda budget: RandomShooting(HORIZON, 1, budget, low=-TORQUE, high=TORQUE),
-    "CEM, white noise": lambda budget: cem(budget, 1.6),
-    "CEM, correlated": lambda budget: cem(budget, 0.8, 0.9),
-    "iCEM": icem,
-    "MPPI": lambda budget: MPPI(
-        HORIZON, 1, budget, 1, temperature=0.1, init_std=0.8, correlation=0.9, low=-TORQUE, high=TORQUE
-    ),
-    "gradient": gradient,
-}
+def of_lesson_09(planner: Planner) -> Decide:
+    """Random shooting and gradient planning, as lesson 09 left them."""
+
+    def decide(score: Score, last: Plan, generator: torch.Generator) -> Plan:
+        return planner.plan(score, last.shifted(), len(last.actions), generator)
+
+    return decide
+
+
+def shooting(budget: int) -> Decide:
+    return of_lesson_09(RandomShooting(HORIZON, 1, budget, low=-TORQUE, high=TORQUE))
+
+
+def planners(tools: Tools, budget: int) -> dict[str, Decide]:
+    """All six, each with ``budget`` plans a decision. Gradients: seven steps of Adam, scored before each and at the end."""
+    adam = GradientPlanner(HORIZON, 1, budget // 8, 7, rate=1.0, low=-TORQUE, high=TORQUE)
+    white, correlated = cem(tools, budget, 3.2), cem(tools, budget, 1.6, 0.9)
+    all_six = (shooting(budget), white, correlated, icem(tools, budget), mppi(tools, budget), of_lesson_09(adam))
+    return dict(zip(NAMES, all_six, strict=True))
 
 
 @dataclass
@@ -240,11 +266,15 @@ class Returns:
         return float(apart.mean()), float(1.96 * apart.std(ddof=1) / math.sqrt(len(apart)))
 
 
-def swing_up(planner: Planner, episodes: int = 32, seed: int = 0) -> Returns:
-    """Play the real ``Pendulum-v1``: what is planned with is ``pendulum_step``, from the state that is observed."""
+def swing_up(decide: Decide, episodes: int = 32, seed: int = 0) -> Returns:
+    """Play the real ``Pendulum-v1``: what is planned with is the model in torch, from the state that is observed."""
     worlds = gym.make_vec("Pendulum-v1", num_envs=episodes, vectorization_mode="sync")
     observed, _ = worlds.reset(seed=seed)
-    mpc, generator = MPC(planner), torch.Generator().manual_seed(seed)
+    nothing = torch.zeros(episodes, HORIZON, 1)
+    plan, generator = (
+        Plan(nothing, torch.zeros(episodes), nothing, nothing[:, None]),
+        torch.Generator().manual_seed(seed),
+    )
     total, scored = np.zeros(episodes), 0
     with one_thread():
         for _ in range(STEPS):
@@ -256,19 +286,21 @@ def swing_up(planner: Planner, episodes: int = 32, seed: int = 0) -> Returns:
                 scored += plans.shape[1]
                 return score(plans)
 
-            observed, reward, *_ = worlds.step(mpc.act(counted, episodes, generator).numpy())
+            plan = decide(counted, plan, generator)
+            observed, reward, *_ = worlds.step(plan.actions[:, 0].numpy())
             total += reward
     worlds.close()
     return Returns(total, scored / STEPS)
 
 
 def swing_up_table(
-    budgets: tuple[int, ...], show: Callable[[dict[str, dict[int, Returns]]], None]
+    tools: Tools, budgets: tuple[int, ...], show: Callable[[dict[str, dict[int, Returns]]], None]
 ) -> dict[str, dict[int, Returns]]:
     """The returns of all planners from the same starts, by name and budget; ``show`` sees each as it comes."""
-    results: dict[str, dict[int, Returns]] = {name: {} for name in PLANNERS}
-    for name, budget in tqdm([(n, b) for b in budgets for n in PLANNERS], desc="swing-ups", unit="planner"):
-        results[name][budget] = swing_up(PLANNERS[name](budget))
+    results: dict[str, dict[int, Returns]] = {}
+    runs = [(budget, *item) for budget in budgets for item in planners(tools, budget).items()]
+    for budget, name, decide in tqdm(runs, desc="swing-ups", unit="planner"):
+        results.setdefault(name, {})[budget] = swing_up(decide)
         show(results)
     return results
 
@@ -277,22 +309,6 @@ def shortfall(results: dict[str, dict[int, Returns]]) -> dict[str, dict[int, tup
     """How far each stays below the best that *any* planner got from the same start: mean and half of the 95 % interval."""
     best = np.max([r.values for row in results.values() for r in row.values()], axis=0)
     return {name: {b: r.interval(best) for b, r in row.items()} for name, row in results.items()}
-
-
-def apart_from_gymnasium(steps: int = 2_000, seed: int = 0) -> tuple[float, float]:
-    """The largest difference of ``pendulum_step`` from ``Pendulum-v1``, in the state's numbers and in the reward."""
-    env, rng = gym.make("Pendulum-v1").unwrapped, np.random.default_rng(seed)
-    env.reset(seed=seed)
-    state_apart = reward_apart = 0.0
-    for _ in range(steps):
-        start, torque = rng.uniform((-10, -8), (10, 8)), rng.uniform(-3, 3, 1)
-        env.state = start
-        _, reward, *_ = env.step(torque)
-        state = tuple(torch.from_numpy(start[k : k + 1]) for k in (0, 1))
-        after, mine, _ = pendulum_step(state, torch.from_numpy(torque)[None])
-        state_apart = max(state_apart, *(abs(float(after[k]) - env.state[k]) for k in (0, 1)))
-        reward_apart = max(reward_apart, abs(float(mine) - float(reward)))
-    return state_apart, reward_apart
 
 
 # --- Dodge
@@ -346,16 +362,57 @@ def danger(state: DodgeState, steps: int = 12) -> NDArray[np.float32]:
     return np.array(found, np.float32).reshape(-1, 2)
 
 
-def dodge_return(correlation: float, iterations: int, budget: int = 24, episodes: int = 100) -> tuple[float, float, float]:
-    """Mean return on Dodge with its true dynamics, and the 95 % interval, of CEM with ``budget`` plans a decision.
-
-    White noise gets the wide std that suits it (benchmarks/planners.py).
-    """
-    each = budget // iterations
-    std = 0.8 if correlation else 2.0
-    planner = CEM(12, 1, each, iterations, max(1, int(0.35 * each)), init_std=std, correlation=correlation)
+def dodge_return(planner: Planner, episodes: int = 100) -> tuple[float, float, float]:
+    """Mean return on Dodge with its true dynamics, and the 95 % interval. The forks to come are not known in advance."""
     world = DodgeVectorEnv(episodes)
     agent = OraclePlanner(world, Config(horizon=12), clairvoyant=False, planner=planner)
     with one_thread():
         result = evaluate(agent, world, episodes, 20_000, None)
     return result.mean, *result.ci95
+
+
+def dodge_planners(budget: int = 24) -> dict[str, CEM]:
+    """CEM with ``budget`` plans a decision: which noise, and in how many rounds.
+
+    White noise gets the wide std that suits it (benchmarks/planners.py).
+    """
+    kinds = {"white noise": (0.0, 2.0), "correlated noise": (0.95, 0.8)}
+    found = {}
+    for kind, (correlation, std) in kinds.items():
+        for rounds in (1, 3):
+            each = budget // rounds
+            name = f"{kind}, {rounds} round{'s' * (rounds > 1)} of {each}"
+            elites = max(1, int(0.35 * each))
+            found[name] = CEM(12, 1, each, rounds, elites, init_std=std, correlation=correlation)
+    return found
+
+
+class Buttons:
+    """Three buttons in place of a stick: full left, nothing, full right; a table of probabilities for each step.
+
+    The plan's ``mean`` is that table, (W, L, 3), which is shifted with the rest.
+    """
+
+    pushes = torch.tensor([-1.0, 0.0, 1.0])
+
+    def __init__(self, update: Callable[..., Tensor], candidates: int = 8, rounds: int = 3, elites: int = 2) -> None:
+        self.update, self.candidates, self.rounds, self.elites = update, candidates, rounds, elites
+
+    def plan(
+        self, score: Score, warm: Plan | None = None, worlds: int = 1, generator: torch.Generator | None = None
+    ) -> Plan:
+        p = torch.full((worlds, 12, 3), 1 / 3)
+        if warm is not None:
+            p = 0.5 * p + 0.5 * warm.mean  # half of what was known, half open
+        best = None if warm is None else warm.actions
+        for _ in range(self.rounds):
+            rows = p[:, None].expand(-1, self.candidates, -1, -1).reshape(-1, 3)
+            chosen = torch.multinomial(rows, 1, generator=generator).view(worlds, self.candidates, 12)
+            if best is not None:
+                chosen[:, 0] = best[..., 0].long() + 1
+            plans = self.pushes[chosen][..., None]
+            scores = finite_scores(score(plans))
+            p = self.update(torch.nn.functional.one_hot(chosen, 3).float(), scores, self.elites, p, 0.8, 0.05)
+            found = best_of(plans, scores, self.elites)
+            best = found.actions
+        return found._replace(mean=p)

@@ -77,20 +77,28 @@ QUESTIONS = (
                 "One plan has no spread: σ = 0, all candidates are the same, and no later round can change that.",
                 right=True,
             ),
-            Choice("the same cloud as before", "The std is fitted to the elites as well, and it is 0 for a single one."),
+            Choice(
+                "the same cloud as before", "The std is fitted to the elites as well, and it is 0 for a single one."
+            ),
         ),
     ),
     Question(
         "cold",
         "What becomes of MPPI's weighted mean when its temperature goes to 0?",
         (
-            Choice("the plain mean of all candidates", "That is the other end: a very high temperature makes all weights alike."),
+            Choice(
+                "the plain mean of all candidates",
+                "That is the other end: a very high temperature makes all weights alike.",
+            ),
             Choice(
                 "the best candidate, as in random shooting",
                 "The largest score takes all the weight. In between, a fraction of the population counts, as with elites.",
                 right=True,
             ),
-            Choice("the mean of the elites", "The elites' weights are equal, 1/E. Soft weights never stop at a number of elites."),
+            Choice(
+                "the mean of the elites",
+                "The elites' weights are equal, 1/E. Soft weights never stop at a number of elites.",
+            ),
         ),
     ),
 )
