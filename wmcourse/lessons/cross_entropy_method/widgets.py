@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from numpy.typing import NDArray
+from PIL import Image as Picture
 from torch import Tensor
 
 from wmcourse.cross_entropy_method import cem_update, colour_noise, correlated_noise
@@ -238,7 +240,11 @@ def fan_picture(fans: Sequence[tuple[str, Fan]], hazards: NDArray[np.float32]) -
         fan_panel(a, fan, hazards, f"{title}:\n{int(fan.alive.sum())} of {len(fan.alive)} survive")
     axes[0].set_ylabel("agent's column")
     said = "; ".join(f"{title}: {int(fan.alive.sum())} of {len(fan.alive)} survive" for title, fan in fans)
-    return still(figure, f"Where 64 plans would take the agent, in red where a hazard would hit it. {said}")
+    shown = still(figure, f"Where 64 plans would take the agent, in red where a hazard would hit it. {said}")
+    few_colours = io.BytesIO()  # hundreds of thin lines: a quarter of the bytes
+    Picture.open(io.BytesIO(shown.data)).convert("RGB").quantize(64).save(few_colours, "png", optimize=True)
+    shown.data = few_colours.getvalue()
+    return shown
 
 
 def reach_picture(walks: dict[str, NDArray[np.float64]], reach: float) -> Image:
@@ -274,10 +280,10 @@ def race_picture(rows: dict[tuple[str, int], list[tuple[int, Any, Any]]]) -> Ima
     figure, axes = stage(9.6, 2.9, len(rows))
     for a, ((landscape, dimension), points) in zip(axes, rows.items(), strict=True):
         for which, name, colour, mark in ((1, "CEM", BLUE, "o-"), (2, "random search", GREY, "s--")):
-            middle, low, high = np.array([p[which] for p in points]).T
+            middle, low, high = np.maximum([p[which] for p in points], 1e-6).T  # 0 has no place on a log axis
             error = np.array([middle - low, high - middle])
             a.errorbar([p[0] for p in points], middle, error, fmt=mark, color=colour, capsize=3, ms=4, label=name)
-        worst, best = max(p[2][0] for p in points), min(p[1][0] for p in points)
+        worst, best = max(p[2][0] for p in points), min(min(p[1][0], p[2][0]) for p in points)
         scale = "log" if worst > 10 * best else "linear"
         a.set(xscale="log", yscale=scale, title=f"{landscape}, {dimension} numbers", xlabel="evaluations")
     axes[0].set_ylabel("below the top, median")
@@ -326,7 +332,7 @@ def dodge_bars(rows: dict[str, tuple[float, float, float]]) -> Image:
     """Mean returns on Dodge with their intervals."""
     figure, axes = stage(6.8, 0.45 * len(rows) + 0.7)
     for k, (name, (mean, low, high)) in enumerate(rows.items()):
-        colour = BLUE if "correlated" in name else "#56B4E9" if "buttons" in name else GREY
+        colour = BLUE if "correlated" in name else RED if "buttons" in name else GREY
         axes.barh(-k, mean, color=colour, height=0.6)
         axes.errorbar(mean, -k, xerr=[[mean - low], [high - mean]], color="black", capsize=4)
         axes.text(6, -k, name, va="center", color="white", size=9)
