@@ -168,18 +168,18 @@ Decide = Callable[[Score, Plan, torch.Generator], Plan]
 # temperature 0.01, 0.1, 1, 10; rate 0.1, 0.3, 1, 2. Most differences in the grid are within the luck of 32 episodes.
 
 
-def cem(tools: Tools, budget: int, std: float, correlation: float = 0.0) -> Decide:
-    """Two rounds of half the budget."""
-    each = budget // 2
+def cem(tools: Tools, budget: int, std: float, correlation: float = 0.0, rounds: int = 2) -> Decide:
+    """So many rounds, each with its share of the budget. In a single one nothing is fitted."""
+    each = budget // rounds
 
     def decide(score: Score, last: Plan, generator: torch.Generator) -> Plan:
-        rounds = 0
+        first = True
 
         def draw(mean: Tensor, sigma: Tensor) -> Tensor:
-            nonlocal rounds
-            rounds += 1
+            nonlocal first
             noise = correlated_noise((len(mean), each, HORIZON, 1), correlation, generator)
-            if rounds == 1:
+            if first:
+                first = False
                 return tools.first_plans(last.actions, std, noise, -TORQUE, TORQUE)
             plans = mean[:, None] + sigma[:, None] * noise
             plans[:, 0] = mean
@@ -187,7 +187,7 @@ def cem(tools: Tools, budget: int, std: float, correlation: float = 0.0) -> Deci
 
         mean = shift_plan(last.actions)
         sigma = torch.full_like(mean, std)
-        return Plan(*tools.cem_plan(score, draw, mean, sigma, 2, max(2, each // 8), 1.0, 0.1 * TORQUE))
+        return Plan(*tools.cem_plan(score, draw, mean, sigma, rounds, max(2, each // 8), 1.0, 0.1 * TORQUE))
 
     return decide
 
