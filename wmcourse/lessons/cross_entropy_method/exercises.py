@@ -39,10 +39,13 @@ def update_cases(rng: Rng) -> Iterator[Case]:
         ((2, 7, 3, 2), 7, 1.0, 0.0, np.float64, "everybody is elite, α = 1"),
         ((2, 8, 3, 1), 3, 0.0, 0.0, np.float64, "α = 0: nothing moves"),
         ((2, 16, 3, 2), 5, 0.9, 0.1, np.float64, "some scores are NaN or −∞"),
+        ((2, 12, 2, 1), 4, 0.8, 0.1, np.float64, "all scores are below 0, and some NaN"),
     ):
-        scores = rng.permutation(w * n).reshape(w, n) * 0.7 - 2.0
-        if "NaN" in about:
+        scores = rng.permutation(w * n).reshape(w, n) * 0.7 - (60.0 if "below" in about else 2.0)
+        if "NaN or" in about:
             scores[0, :6], scores[1, 5:9], scores[:, 9] = math.nan, math.nan, -math.inf
+        if "below" in about:
+            scores[:, 3:5] = math.nan
         inputs: dict[str, Any] = {
             "candidates": rng.normal(0.3, 1.2, (w, n, length, a)).astype(kind),
             "scores": scores.astype(kind),
@@ -84,6 +87,10 @@ def updated(
 def nan_wins(candidates: Tensor, scores: Tensor, elites: int) -> Tensor:
     order = scores.topk(elites, dim=1).indices
     return torch.stack([c[i] for c, i in zip(candidates, order, strict=True)])
+
+
+def nan_is_zero(candidates: Tensor, scores: Tensor, elites: int) -> Tensor:
+    return take(candidates, scores.nan_to_num(nan=0.0, neginf=-math.inf), elites)
 
 
 def order_of_the_first(candidates: Tensor, scores: Tensor, elites: int) -> Tensor:
@@ -332,6 +339,12 @@ UPDATE = Exercise(
             "NaN must lose: make it −∞ first.",
         ),
         Mistake(
+            "NaN counts as 0",
+            updated(nan_is_zero),
+            "`nan_to_num` makes NaN 0 when it is not told otherwise. Where scores are costs with a minus, 0 is the best there is, "
+            "and broken plans become elites. Make it −∞: `nan=-torch.inf`.",
+        ),
+        Mistake(
             "the median of the elites",
             updated(centre=lambda chosen: chosen.median(dim=1).values),
             "A median is robust, but it is not what maximum likelihood gives for a Gaussian: the mean is.",
@@ -342,7 +355,7 @@ UPDATE = Exercise(
     shown=update_by_sorting,
     cases=update_cases,
     expects="two tensors (W, L, A): the new mean, and the new std, which is nowhere below the floor",
-    checked="Seven fresh populations: one and several worlds, few and all elites, a single one, α = 0 and 1, a floor that bites, "
+    checked="Eight fresh populations: one and several worlds, few and all elites, a single one, α = 0 and 1, a floor that bites, "
     "NaN and −∞ among the scores; float32 and float64.",
     part=True,
     equivalent={"gradient cut": NO_GRADIENT},
@@ -377,7 +390,7 @@ class Rugged:
 
     def __call__(self, plans: Tensor) -> Tensor:
         apart = plans - self.top
-        value = (torch.cos(9 * apart) - 0.3 * apart.square()).sum(dim=(2, 3))
+        value = (torch.cos(9 * apart) - 0.3 * apart.square()).sum(dim=(2, 3)) - 20  # below 0, as costs with a minus are
         return torch.where(plans[:, :, 0, 0] < self.broken, math.nan, value)
 
     def __repr__(self) -> str:
@@ -410,7 +423,7 @@ def searched(
     keep: str = "second",
     update: Callable[..., Pair] = cem_update,
     rounds: int = 0,
-    nan: bool = False,
+    nan: Callable[[Tensor], Tensor] = finite_scores,
     smoothing: bool = True,
     floor: bool = True,
     carry: str = "both",
@@ -441,7 +454,7 @@ def searched(
                 plans[:, -1] = best
             if best is not None and keep == "more":
                 plans = torch.cat([plans, best[:, None]], dim=1)
-            scores = score(plans) if nan else finite_scores(score(plans))
+            scores = nan(score(plans))
             before = mean
             new_mean, new_std = update(
                 plans, scores, elites, mean, std, alpha if smoothing else 1.0, min_std if floor else 0.0
@@ -585,9 +598,15 @@ PLAN = Exercise(
         ),
         Mistake(
             "NaN scores win",
-            searched(nan=True),
+            searched(nan=lambda scores: scores),
             "`cem_update` makes them lose, but your own `topk` or `argmax` for the best plan lets a NaN win. Make NaN −∞ as "
             "soon as you have the scores.",
+        ),
+        Mistake(
+            "NaN counts as 0",
+            searched(nan=torch.nan_to_num),
+            "`nan_to_num` makes NaN 0 when it is not told otherwise. Where scores are costs with a minus, 0 is the best there is, "
+            "and a broken plan wins. Make it −∞: `nan=-torch.inf`.",
         ),
         Mistake(
             "one round too few",
@@ -846,7 +865,7 @@ def coloured(
     def wrong(white: Tensor, exponent: float) -> Tensor:
         steps = white.shape[-2]
         frequency = torch.fft.fftfreq(white.shape[axis], dtype=torch.float64).abs()
-        frequency[0] = {"slowest": 1 / white.shape[axis], "one": 1.0, "zero": 1.0}[constant]
+        frequency[0] = {"slowest": 1 / white.shape[axis], "one": 1.0, "zero": 1.0, "as it is": 0.0}[constant]
         gain = frequency ** (power * exponent)
         gain[0] = 0.0 if constant == "zero" else gain[0]
         if scale == "variance":
@@ -970,6 +989,12 @@ COLOUR = Exercise(
             coloured(constant="zero"),
             'The gain of frequency 0 is 0, so every plan\'s pushes add up to nothing. "Lean left all the way" is the plan you '
             "need most. It is to be as strong as the slowest wave: f = 1/L.",
+        ),
+        Mistake(
+            "0 to a negative power",
+            coloured(constant="as it is"),
+            "The first frequency is 0, and 0 to a negative power is infinite: all becomes NaN. Put 1/L there first, as strong as "
+            "the slowest wave.",
         ),
         Mistake(
             "the constant part as weak as the fastest",
@@ -1122,6 +1147,11 @@ POPULATION = Exercise(
             "one round ahead",
             populated(size=lambda n, decay, i, e: max(int(n * decay ** -(i + 1)), 2 * e)),
             "Rounds are counted from 0, and round 0 has all N candidates.",
+        ),
+        Mistake(
+            "not rounded down",
+            populated(size=lambda n, decay, i, e: max(round(n * decay**-i), 2 * e)),
+            "There are brackets ⌊ ⌋: round down, as `int` does. One more candidate is one more than was paid for.",
         ),
         Mistake(
             "no least number",
@@ -1342,9 +1372,10 @@ def categorical_cases(rng: Rng) -> Iterator[Case]:
         ((3, 12, 4, 2), 5, 0.3, 0.0, np.float64, "no floor, a small α"),
         ((2, 8, 2, 5), 3, 1.0, 0.2, np.float64, "α = 1 with a floor"),
         ((2, 9, 3, 4), 2, 0.6, 0.3, np.float64, "some scores are NaN"),
+        ((2, 10, 3, 3), 5, 0.7, 0.1, np.float64, "all scores are below 0, and some NaN"),
         ((1, 6, 1, 3), 1, 0.9, 0.05, np.float64, "one step, one elite"),
     ):
-        scores = rng.permutation(w * n).reshape(w, n) * 0.4 - 1.0
+        scores = rng.permutation(w * n).reshape(w, n) * 0.4 - (40.0 if "below" in about else 1.0)
         if "NaN" in about:
             scores[:, 2:6] = math.nan
         p = rng.dirichlet(np.ones(c), (w, length))
@@ -1495,12 +1526,17 @@ CATEGORICAL = Exercise(
             counted(nan_wins),
             "`topk` takes NaN for the largest. Make it −∞ first.",
         ),
+        Mistake(
+            "NaN counts as 0",
+            counted(nan_is_zero),
+            "NaN became 0, which is more than any cost with a minus. It must lose: `nan=-torch.inf`.",
+        ),
     ),
     (categorical_by_counting, categorical_by_weights),
     reference=categorical_update,
     cases=categorical_cases,
     expects="probabilities (W, L, C) that add up to 1 over the last axis, none below floor/C",
-    checked="Five fresh populations: one and several worlds, no floor, α = 1, one elite, NaN scores; float32 and float64.",
+    checked="Six fresh populations: one and several worlds, no floor, α = 1, one elite, NaN scores; float32 and float64.",
     equivalent={"gradient cut": NO_GRADIENT},
 )
 
