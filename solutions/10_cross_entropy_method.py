@@ -622,7 +622,7 @@ for name in ("left", "one_elite", "cold"):
 lesson.card()
 
 # %% [markdown]
-# **Pitfalls you have met.** α the wrong way round: ask which one it weighs. Elites from the wrong end: a sort is ascending, and half of the literature minimises costs. A std that collapses: selection alone does that, c = 0.41 a round, so start wide and keep a floor.
+# **Pitfalls you have met.** α read the wrong way round: an α of 1 that weighs the old never moves, so ask which one it weighs. Elites from the wrong end: a sort is ascending, and half of the literature minimises costs. A std that collapses: selection alone does that, c = 0.41 a round, so start wide and keep a floor.
 # The variance over the wrong axis: compare elites, not steps. A warm start that was not shifted: every action one step late. And NaN, which `topk` takes for the largest number there is.
 #
 # **Where this lives.** `wmcourse/cross_entropy_method.py`; `cem_update` and `cem_plan` are now parts of your world model (`wmcourse parts` shows which are yours). Next is lesson 11: eye, memory and will in one agent, trained from pixels, and scored
