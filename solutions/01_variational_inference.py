@@ -16,14 +16,14 @@ import math
 
 import sympy as sp
 import torch
-from torch.distributions import MultivariateNormal, Normal
+from torch.distributions import Normal
 
 from wmcourse.lessons import open_lesson
 from wmcourse.lessons.derivation import proved
 from wmcourse.lessons.frames import dodge_frames
 from wmcourse.lessons.map import system_map
 from wmcourse.lessons.variational_inference import experiment
-from wmcourse.lessons.variational_inference.questions import WARM_UP
+from wmcourse.lessons.variational_inference.questions import WARM_UP, tally
 from wmcourse.lessons.variational_inference.widgets import (
     BoundPlot,
     ceiling,
@@ -53,10 +53,13 @@ opening()
 # | Predict first | 15 | – |
 # | Derive | 40 | – |
 # | See it | 15 | – |
-# | Build it | 80 | – |
-# | Measure it | 30 | 1 |
+# | Build it | 75 | – |
+# | Measure it | 25 | 1 |
 # | Explain it | 5 | – |
 # | Close | 5 | – |
+#
+# Three hours in all, if you take the hints when you need them. Short of time? Exercise 5 may wait (20 minutes): nothing here or in the next lessons needs your answer
+# to it. A good place for a break is before *Build it*.
 #
 # **From before** you need nothing of this course; what you need from elsewhere is tried out in a moment.
 #
@@ -72,14 +75,16 @@ display(system_map(highlight=["V"]), lesson.panel())
 # %% [markdown]
 # ## Predict first
 #
-# **A warm-up, ten minutes.** Six quick questions on what the course builds on, answered at once. A miss is no verdict: the answer
-# names what to refresh, with the section (§) of a free book, [*Mathematics for Machine Learning*](https://mml-book.github.io) by
-# Deisenroth, Faisal and Ong. One or two misses: read those pages and go on. Five or six: spend an evening there first.
+# **Are you ready? Ten minutes.** Eight quick questions on what the course builds on: calculus, linear algebra, probability and neural networks, answered at once.
+# A miss is no verdict: the answer names what to refresh, with the section (§) of a free book,
+# [*Mathematics for Machine Learning*](https://mml-book.github.io) by Deisenroth, Faisal and Ong, and the last line keeps the list. One or two misses: read
+# those pages and go on. Five or more: spend an evening there first.
 #
 # **Then predict.** Three questions on what is to come, in the second cell. Answer from the gut: it is the prediction that makes the answer stick.
 
 # %%
-display(*[question.ask() for question in WARM_UP])
+asked = [question.ask() for question in WARM_UP]
+display(*asked, tally(asked))
 
 # %%
 for name in ("samples", "two_hills", "too_narrow"):
@@ -124,7 +129,11 @@ u, c = sp.symbols("u c", positive=True)
 gap = sp.log(c) + (u - c) / c - sp.log(u)
 assert sp.solve(sp.diff(gap, u), u) == [c]
 assert gap.subs(u, c) == 0
-proved(sp.Derivative(gap, (u, 2)), 1 / u**2, "Positive everywhere: the gap is 0 where they touch, at u = c, and above 0 elsewhere.")
+proved(
+    sp.Derivative(gap, (u, 2)),
+    1 / u**2,
+    "Positive everywhere: the gap is 0 where they touch, at u = c, and above 0 elsewhere.",
+)
 
 # %% [markdown]
 # **Second way: an equality.** What did Jensen throw away? Bayes' rule, $\log p(x) = \log p(x,z) - \log p(z|x)$, holds at *every* z, and its
@@ -174,7 +183,8 @@ log_posterior = log_normal(z, POSTERIOR_MEAN, POSTERIOR_STD)
 proved(
     log_prior + log_likelihood - log_posterior,
     log_evidence,
-    "If this is the posterior, then joint over posterior must be the evidence, and z must drop out of it. It does: Bayes, at every z.",
+    "Joint over posterior must be the evidence, and z must drop out. It does: Bayes, at every z.",
+    terms=4,
 )
 
 # %% [markdown]
@@ -216,6 +226,7 @@ display(
         (ELBO + kl).subs({m: POSTERIOR_MEAN, v: POSTERIOR_STD}),
         log_evidence,
         "Neither μ nor σ on the right: ELBO + KL is log p(x), whatever q is.",
+        terms=5,
     ),
 )
 
@@ -245,16 +256,16 @@ assert sp.simplify(top[sigma] - POSTERIOR_STD) == 0
 assert sp.simplify(sp.expand_log((log_evidence - ELBO).subs(top), force=True)) == 0
 assert sp.diff(ELBO, mu, sigma) == 0  # no mixed curvature, so two signs decide
 display(
-    proved(sp.Derivative(ELBO, mu), w * (x - w * mu - b) / s**2 - mu, "The reading pulls, and the prior pulls back."),
+    proved(sp.Derivative(ELBO, mu), w * (x - w * mu - b) / s**2 - mu, "The reading pulls, the prior pulls back."),
     proved(sp.Derivative(ELBO, (mu, 2)), -(1 + w**2 / s**2), "Minus the posterior's precision, whatever σ is."),
-    proved(sp.Derivative(ELBO, (sigma, 2)), -1 / sigma**2 - (1 + w**2 / s**2), "Negative too: one hill, with one top."),
+    proved(sp.Derivative(ELBO, (sigma, 2)), -1 / sigma**2 - (1 + w**2 / s**2), "Negative, too: one hill, one top."),
 )
 
 # %% [markdown]
 # ## See it
 #
-# **The picture of this lesson.** Above: prior, posterior, and your q. Below: for every mean that q might have, the ELBO in green, and on top of it the KL in orange, hatched. Together
-# they always reach the black ceiling, log p(x). Move q (click a slider, then use the arrow keys). Can you make the orange part at your q vanish? What does σ do to the hill?
+# **The picture of this lesson.** Above: prior, posterior, and your q. Below: for every mean that q might have, the ELBO in green, and on top of it the KL in red, hatched. Together
+# they always reach the black ceiling, log p(x). Move q (click a slider, then use the arrow keys). Can you make the red part at your q (the dashed line) vanish? What does σ do to the hill?
 # And then move the reading x: what happens to the ceiling?
 
 # %% keep=true
@@ -265,8 +276,8 @@ ceiling()
 # ceiling at one width only: the posterior's.
 #
 # **Where will it come down?** A hazard has gone behind the band. Below it, it forks: it turns left or right at random, and comes down about nine pixels to either side. Now the truth has
-# two hills (here with a blur of 1.5 pixels each), and q is a single bell. Make KL(q‖p) as small as you can. Then put μ back to 2, and let the machine climb from there, with σ = 4, and once more with σ = 8:
-# the better climb ends on a hill, the other is stuck in the middle, at a poor optimum. At last, the other direction.
+# two hills (here with a blur of 1.5 pixels each), and q is a single bell. Make KL(q‖p) as small as you can. Then put μ back to 2, and let the machine go on from there (*downhill in KL(q‖p)*), with σ = 4, and once more with
+# σ = 8: one run ends on a hill, the other is stuck in the middle, at a poor optimum. At last, the other direction.
 
 # %% keep=true
 two_hills()
@@ -292,11 +303,12 @@ lesson.questions["two_hills"].reveal()
 # %% [markdown]
 # ### Exercise 1 · The score of a story
 #
-# ●●○ · 10 minutes · `ex.log_joint.hint()`
+# ●●○ · 15 minutes · `ex.log_joint.hint()`
 #
 # A z is a story about a frame. Its score is $\log p(x,z)=\log p(z)+\log p(x|z)$: how likely the story was beforehand, and how well it
 # explains the frame. `z` is `(S, B, Z)`, S stories for each of B frames; `x` is `(B, D)`; `W` is `(D, Z)`, `b` is `(D,)`, and `s` a number. Return `(S, B)`, with all
-# constants: this number will be compared with log p(x). Pixels are independent given z, so never build anything D × D.
+# constants: this number will be compared with log p(x). Pixels are independent given z, so nothing D × D is needed: with 1,024 pixels that
+# would be a million numbers.
 
 # %% exercise="log_joint"
 def log_joint(z: torch.Tensor, x: torch.Tensor, W: torch.Tensor, b: torch.Tensor, s: float) -> torch.Tensor:
@@ -315,7 +327,7 @@ ex.log_joint.check(log_joint)
 # %% [markdown]
 # ### Exercise 2 · The bound, from samples ★
 #
-# ●○○ · 10 minutes · `ex.elbo.hint()`
+# ●○○ · 5 minutes · `ex.elbo.hint()`
 #
 # The ELBO is an expectation under q, so samples $z_s\sim q$ will do. `log_joint` and `log_q` hold log p(x, z_s) and log q(z_s), both `(S, ...)`, with the samples on the
 # first axis. Return the estimate, `(...)`. It is one line, and there are many ways to miswrite it.
@@ -340,7 +352,8 @@ ex.elbo.check(elbo)
 # ●●○ · 15 minutes · `ex.exact_posterior.hint()`
 #
 # Your derivation step for vectors. The posterior of z given x is a Gaussian, with the same covariance for all frames. Return its means `(B, Z)` and
-# its covariance `(Z, Z)`. What was 1 + w²/s² is now a matrix, and it is Z × Z: never build anything D × D.
+# its covariance `(Z, Z)`. What was 1 + w²/s² is now a matrix, Z × Z. (There is a way through a D × D matrix, too. It gives the same, and with 1,024 pixels it is
+# slow.)
 
 # %% exercise="exact_posterior"
 def exact_posterior(
@@ -397,7 +410,7 @@ ex.ascent_step.check(ascent_step)
 def mean_field(
     mean: torch.Tensor, covariance: torch.Tensor, start: torch.Tensor, sweeps: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Coordinate ascent for a factorised q of N(mean, covariance): (D,), (D, D), (D,) -> q's means and variances, (D,)."""
+    """Coordinate ascent for a factorised q of N(mean, covariance): q's means and its variances, (D,) each."""
     ### BEGIN SOLUTION
     precision = torch.linalg.inv(covariance)
     m = start.clone()
@@ -422,11 +435,11 @@ display(thin(lesson.yours("mean_field")), lesson.questions["too_narrow"].reveal(
 # %% [markdown]
 # ### Exercise 6 · One function for all frames
 #
-# ●●○ · 15 minutes · `ex.linear_encoder.hint()`
+# ●●○ · 10 minutes · `ex.linear_encoder.hint()`
 #
 # So far each frame gets its own climb. An *encoder* is one function from the frame to q's parameters, and the work is done once for all frames: inference is
 # *amortised*. Find the best one for a decoder `W`, `b`, `s`, among those that give factorised Gaussians: q's mean is `slope @ x + intercept`, and its `logvar` = log σ² is the same for
-# all frames. Return `slope` `(Z, D)`, `intercept` `(Z,)` and `logvar` `(Z,)`.
+# all frames. Return `slope` `(Z, D)`, `intercept` `(Z,)` and `logvar` `(Z,)`. (Its means come from exercise 3; its widths from the formula of exercise 5.)
 
 # %% exercise="linear_encoder"
 def linear_encoder(W: torch.Tensor, b: torch.Tensor, s: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -451,58 +464,39 @@ ex.linear_encoder.check(linear_encoder)
 
 # %%
 score, bound, climb = lesson.yours("log_joint"), lesson.yours("elbo"), lesson.yours("ascent_step")
-posterior, field, encode = lesson.yours("exact_posterior"), lesson.yours("mean_field"), lesson.yours("linear_encoder")
-generator = torch.Generator().manual_seed(1)
-
-
-def noise(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
-def compare(what: str, exact: float, values: torch.Tensor, weights: torch.Tensor | None = None) -> None:
-    """A formula against the (weighted) mean of samples, with its standard error. Stops where they disagree."""
-    share = torch.full_like(values, 1 / len(values)) if weights is None else weights / weights.sum()
-    mean = (share * values).sum()
-    error = (share * (values - mean)).square().sum().sqrt()
-    print(f"{what:32s} exact {exact:8.4f}   sampled {mean:8.4f} ± {error:.4f}")
-    assert abs(mean - exact) < 5 * error
-
+posterior, field = lesson.yours("exact_posterior"), lesson.yours("mean_field")
+encode = lesson.yours("linear_encoder")
+dice, compare = experiment.Dice(seed=1), experiment.compare  # compare: stops where formula and samples disagree
 
 numbers = {x: 22, w: 6, b: 16, s: 3, mu: sp.Rational(-2, 5), sigma: sp.Rational(4, 5)}
-model = torch.tensor([[6.0]], dtype=torch.float64), torch.tensor([16.0], dtype=torch.float64), 3.0
-reading = torch.tensor([[22.0]], dtype=torch.float64)
+model, reading = experiment.reading_model(6.0, 16.0, 3.0), torch.tensor([[22.0]], dtype=torch.float64)
+mean, covariance = posterior(reading, *model)
 
-stories = noise(400_000, 1, 1)
+stories = dice(400_000, 1, 1)  # from the prior
 explains = (score(stories, reading, *model) - Normal(0, 1).log_prob(stories).sum(-1)).exp()[:, 0]  # p(x|z)
 compare("evidence p(x)", float(sp.exp(log_evidence.subs(numbers))), explains)
-mean, covariance = posterior(reading, *model)
 compare("posterior's mean", float(mean), stories[:, 0, 0], explains)
 compare("posterior's variance", float(covariance), (stories[:, 0, 0] - float(mean)).square(), explains)
 
-guess = Normal(-0.4, 0.8)
-guesses = -0.4 + 0.8 * noise(400_000, 1, 1)
+guess, guesses = Normal(-0.4, 0.8), -0.4 + 0.8 * dice(400_000, 1, 1)  # from a q
 logs = score(guesses, reading, *model)[:, 0], guess.log_prob(guesses)[:, 0, 0]
 assert torch.isclose(bound(*logs), (logs[0] - logs[1]).mean())
 compare("ELBO of q = N(−0.4, 0.8²)", float(ELBO.subs(numbers)), logs[0] - logs[1])
 
-place = torch.tensor([-2.0], dtype=torch.float64), torch.tensor([0.5], dtype=torch.float64)
+# %%
+place = torch.tensor([-2.0], dtype=torch.float64), torch.tensor([0.5], dtype=torch.float64)  # μ and log σ
 for _ in range(200):
     place = climb(*place, reading[:, 0], 6.0, 16.0, 3.0, 0.05)
-print(f"{'after 200 steps uphill':32s} mean {float(place[0]):.4f}, variance {float(place[1].mul(2).exp()):.4f}")
+print(f"after 200 steps uphill: mean {float(place[0]):.4f} (the posterior's {float(mean):.4f}), ", end="")
+print(f"variance {float(place[1].mul(2).exp()):.4f} (the posterior's {float(covariance):.4f})")
 assert math.isclose(float(place[0]), float(mean), abs_tol=1e-6)
 
-tilted = torch.tensor([[1.0, 0.9], [0.9, 1.0]], dtype=torch.float64)
-middle, variances = field(torch.zeros(2, dtype=torch.float64), tilted, torch.ones(2, dtype=torch.float64), 400)
-truth, dice = MultivariateNormal(torch.zeros(2, dtype=torch.float64), tilted), noise(100_000, 2)
-losses = {}
-for name, spread in (("best", variances), ("a little narrower", 0.8 * variances), ("a little wider", 1.25 * variances)):
-    samples = middle + spread.sqrt() * dice
-    losses[name] = Normal(middle, spread.sqrt()).log_prob(samples).sum(-1) - truth.log_prob(samples)
+losses = experiment.field_losses(field, rho=0.9, dice=dice)  # log q − log p at samples of q
 compare("gap of the mean field, ρ = 0.9", -0.5 * math.log(1 - 0.9**2), losses["best"])
-for name in ("a little narrower", "a little wider"):  # on the same dice, so that the difference is sharp
-    worse = losses[name] - losses["best"]
-    assert worse.mean() > 5 * worse.std() / math.sqrt(len(worse))
-    print(f"{name:32s} {worse.mean():+.4f} nats to the gap")
+for name in ("a little narrower", "a little wider"):
+    more = losses[name] - losses["best"]
+    assert more.mean() > 5 * more.std() / math.sqrt(len(more))
+    print(f"{name + ':':32s} {more.mean():.4f} nats more")
 
 # %% [markdown]
 # **A first model of Dodge.** Now W, b, s and the encoder are learnt, all at once, by climbing the mean ELBO of 4,096 frames: no z is ever shown. Measured is on 2,048 frames from episodes that nobody trains on.
@@ -526,57 +520,30 @@ assert max(over_time) > over_time[0] > over_time[-1] > 0
 
 # %% keep=true tags=["nbval-ignore-output"]
 trained, encoder = run.at(1_000)
-some = test[:64]
-
-
-def sampled(batch: torch.Tensor, decoder: experiment.Model, q: experiment.Encoder, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """log p(x, z_s) and log q(z_s) of samples z_s ~ q(z|x): (S, B) each."""
-    centre, width = batch @ q.slope.T + q.intercept, torch.exp(0.5 * q.logvar)
-    drawn = centre + width * noise(size, *centre.shape)
-    return score(drawn, batch, *decoder), Normal(centre, width).log_prob(drawn).sum(-1)
-
-
-# Bayes at one z gives the evidence; torch's own density, with a D x D matrix, must agree.
-centre, covariance = posterior(test, *trained)
-evidence = score(centre[None], test, *trained)[0] - MultivariateNormal(centre, covariance).log_prob(centre)
-full = trained.W @ trained.W.T + trained.s**2 * torch.eye(1024, dtype=torch.float64)
-assert torch.allclose(evidence[:64], MultivariateNormal(trained.b, full).log_prob(some), atol=1e-3)
-
-_, axes = torch.linalg.eigh(trained.W.T @ trained.W)
-turned = experiment.Model(trained.W @ axes, trained.b, trained.s)
+turned, some = experiment.turned(trained), test[:64]
+evidence = experiment.evidence_by_bayes(score, posterior, test, trained)  # your joint over your posterior
 rows = {
     "the trained encoder": (trained, encoder),
     "your linear_encoder": (trained, experiment.Encoder(*encode(*trained))),
     "axes turned, and again yours": (turned, experiment.Encoder(*encode(*turned))),
 }
+print("log p(x), nats per held-out frame:")
+print(f"no hidden numbers at all       {experiment.without_latents(frames, test).mean():.2f}")
+print(f"maximum likelihood             {best_evidence:.2f}")
+print(f"trained on the bound           {evidence.mean():.2f}\n")
 gaps = {}
-print(f"{'no hidden numbers at all':32s} log p(x) {experiment.without_latents(frames, test).mean():.2f} nats per held-out frame")
-print(f"{'maximum likelihood, closed form':32s} log p(x) {best_evidence:.2f}")
-print(f"{'trained on the bound':32s} log p(x) {evidence.mean():.2f}\n")
 for name, (decoder, q) in rows.items():
-    assert torch.allclose(experiment.exact_log_evidence(test, decoder), evidence, atol=1e-3)
+    assert torch.allclose(experiment.exact_log_evidence(test, decoder), evidence, atol=1e-3)  # turned or not
     gaps[name] = float((evidence - experiment.closed_elbo(test, decoder, q)).mean())
-    logs = sampled(some, decoder, q, 100)
-    estimate = bound(*logs)
-    error = float((logs[0] - logs[1]).var(0).mean().div(100 * len(some)).sqrt())
-    exact = float(experiment.closed_elbo(some, decoder, q).mean())
-    print(f"{name:32s} gap {gaps[name]:7.4f}   ELBO of 64 frames {estimate.mean():.3f} ± {error:.3f}, closed form {exact:.3f}")
-    assert abs(float(estimate.mean()) - exact) < 5 * error + 1e-3  # a float32 number on the way is allowed
+    logs = experiment.sampled(score, some, decoder, q, dice, 100)
+    experiment.compare_bounds(name, gaps[name], bound(*logs), logs, experiment.closed_elbo(some, decoder, q))
 
 assert best_evidence - 5 < evidence.mean() < best_evidence + 5
 assert gaps["the trained encoder"] < 3
 assert gaps["your linear_encoder"] < 0.3 < 10 < max(over_time)
 assert abs(gaps["axes turned, and again yours"]) < 1e-3
 shown = test[[100, 400, 700, 1000, 1300, 1600, 1900, 2000]]
-codes = shown @ encoder.slope.T + encoder.intercept
-dreams = noise(8, experiment.LATENT)
-strips(
-    {
-        "frame": experiment.pictures(shown),
-        "from its z": experiment.pictures(codes @ trained.W.T + trained.b),
-        "z ~ prior": experiment.pictures(dreams @ trained.W.T + trained.b),
-    }
-)
+strips(experiment.frames_and_dreams(shown, trained, encoder, dice))
 
 # %% [markdown]
 # It sees the agent, roughly, and hazards as clouds or not at all; and the third row, z drawn from the prior, is its whole imagination. That is no fault of the inference, whose gap is small, but of the *model*: a hazard that moves is not a sum of eight fixed
@@ -594,27 +561,22 @@ early, early_encoder = run.at(400)
 one = test[7:8]
 exact = float(experiment.exact_log_evidence(one, early))
 closed = float(experiment.closed_elbo(one, early, early_encoder))
-pool = [torch.stack(sampled(one, early, early_encoder, 2_000))[..., 0] for _ in range(20)]
-log_joints, log_qs = torch.cat(pool, dim=1)  # 40,000 samples, to be dealt out
+draws = [experiment.sampled(score, one, early, early_encoder, dice, 2_000) for _ in range(20)]
+log_joints, log_qs = torch.cat([torch.stack(draw)[..., 0] for draw in draws], dim=1)  # 40,000, to be dealt out
 
 sizes = [1, 3, 10, 30, 100, 300, 1_000]
 bounds = {"ELBO": bound, "importance-weighted bound": importance_weighted_bound}
 tables = {name: experiment.deal(function, log_joints, log_qs, sizes) for name, function in bounds.items()}
-print(f"exact log p(x) {exact:.2f} nats, exact ELBO {closed:.2f}\n")
-print("samples            ELBO      importance-weighted")
-for i, size in enumerate(sizes):
-    (e, e_error, _), (i_w, i_error, _) = (tables[name][:, i] for name in bounds)
-    print(f"{size:>7,}   {e:.2f} ± {e_error:.2f}      {i_w:.2f} ± {i_error:.2f}")
-    assert abs(e - closed) < 5 * e_error
-    assert i_w < exact + 5 * i_error
-blind = noise(4_000, 1, experiment.LATENT)
+experiment.print_bounds(tables, sizes, exact, closed)
+
+blind = dice(4_000, 1, experiment.LATENT)
 from_prior = score(blind, one, *early)[:, 0], Normal(0, 1).log_prob(blind).sum(-1)[:, 0]
-print(f"\nz from the prior, 4,000 samples: ELBO {exact - float(bound(*from_prior)):.0f} nats below log p(x), ", end="")
-print(f"importance-weighted {exact - float(importance_weighted_bound(*from_prior)):.1f} below")
+below = {name: exact - float(function(*from_prior)) for name, function in bounds.items()}
+print("\nz guessed from the prior, 4,000 samples:")
+print("\n".join(f"{name} {value:.1f} nats below log p(x)" for name, value in below.items()))
 low, high = tables["importance-weighted bound"][0, [0, -1]]
-assert exact - closed > 1
-assert high - low > 0.8 * (exact - closed)
-assert exact - float(bound(*from_prior)) > 50
+assert high - low > 0.8 * (exact - closed) > 0.8
+assert below["ELBO"] > 50
 display(samples_picture(sizes, tables, exact, closed), lesson.questions["samples"].reveal())
 
 # %% [markdown]
@@ -646,6 +608,6 @@ lesson.card()
 # (two lines, in log space), and find how many samples of the *final* encoder bring it to within 0.1 nats of log p(x).
 #
 # **You can now read** Jordan et al. (1999), [*An Introduction to Variational Methods for Graphical Models*](https://doi.org/10.1023/A:1007665907178), §§ 4 and 6;
-# Blei et al. (2017), [*Variational Inference: A Review for Statisticians*](https://arxiv.org/abs/1601.00670), eqs. 10–18 and Fig. 1 (your ellipse); Kingma & Welling (2014),
-# [*Auto-Encoding Variational Bayes*](https://arxiv.org/abs/1312.6114), § 2, eqs. 1–3; and Burda et al. (2016), [*Importance Weighted Autoencoders*](https://arxiv.org/abs/1509.00519), eq. 8 and Theorem 1.
+# Blei et al. (2017), [*Variational Inference: A Review for Statisticians*](https://arxiv.org/abs/1601.00670), § 2 (the bound, the mean field, coordinate ascent) and Fig. 1 (your ellipse); Kingma & Welling (2014),
+# [*Auto-Encoding Variational Bayes*](https://arxiv.org/abs/1312.6114), § 2, eqs. 1–3; and Burda et al. (2016), [*Importance Weighted Autoencoders*](https://arxiv.org/abs/1509.00519), § 3 and its Theorem 1.
 # On the linear model: Lucas et al. (2019), [*Don't Blame the ELBO!*](https://arxiv.org/abs/1911.02469).

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import random
+import re
 from collections.abc import Iterator
 
 os.environ["MPLBACKEND"] = "Agg"  # before matplotlib is imported, here and in the processes that tests start
@@ -17,6 +18,16 @@ import torch
 # The same examples in every run, and a slow machine is no failure.
 hypothesis.settings.register_profile("wmcourse", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("wmcourse")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side (``-n 2 --dist loadgroup``), those of a file stay together, for they share fixtures;
+    those of all exercises are one group a lesson, the longest file by far.
+    """
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            lesson = re.search(r"test_exercises\.py::.*\[(\d\d)-", item.nodeid)
+            item.add_marker(pytest.mark.xdist_group(lesson[1] if lesson else item.path.name))
 
 
 @pytest.fixture(autouse=True, scope="session")

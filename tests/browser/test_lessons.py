@@ -36,6 +36,28 @@ class Learner:
 
 
 LEARNERS = {
+    "01": Learner(
+        "01_variational_inference",
+        "by_log_sigma",
+        "log_joint",
+        """\
+        def log_joint(z, x, W, b, s):
+            normal = torch.distributions.Normal
+            return normal(0.0, 1.0).log_prob(z).sum(-1) + normal(z @ W.T + b, s**2).log_prob(x).sum(-1)
+        """,
+        "the variance for the standard deviation",
+    ),
+    "02": Learner(
+        "02_reparameterization_trick",
+        "path_variance",
+        "reparameterize",
+        """\
+        def reparameterize(mu, logvar, generator=None):
+            generator = generator or torch.Generator().manual_seed(0)
+            return mu + torch.exp(0.5 * logvar) * torch.randn(mu.shape, generator=generator, dtype=mu.dtype)
+        """,
+        "a seed inside of the function",
+    ),
     "03": Learner(
         "03_kl_divergence_loss",
         "kl_prior",

@@ -151,6 +151,16 @@ def test_a_true_equation_is_shown_as_it_stands() -> None:
     assert "checked" in proved("a + a", "2*a")
 
 
+def test_a_long_sum_is_set_in_rows() -> None:
+    total = x + x**2 + x**3 - x**4
+    note = proved(total, sp.factor(total), terms=2)
+    left, _ = note.split("&", 1)[1].split(r"\;=\;")
+    rows = left.split(r"\\")
+    assert len(rows) == 3  # two of two terms, and the right side's
+    assert "- x^{4}" in rows[0]
+    assert rows[1].strip().startswith(r"[1ex] & \quad + x^{2}")
+
+
 @pytest.mark.parametrize(
     ("left", "right", "words"),
     [

@@ -423,7 +423,21 @@ def test_a_class_of_a_module_is_kept_with_its_text() -> None:
     assert "import torch" not in text
 
 
+def test_an_annotation_is_not_taken_along() -> None:
+    text = standalone(annotated, "kl")
+    space: dict[str, Any] = {"__name__": "part_kl"}
+    exec(text, space)
+    assert space["kl"](3) == 4
+    assert "Number" not in space
+
+
 OFFSET = 1
+Number = int | float  # a value that no import brings
+
+
+def annotated(x: Number) -> Number:
+    y: Number = OFFSET
+    return x + y
 
 
 class Doubling:

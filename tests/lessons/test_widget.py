@@ -16,7 +16,17 @@ from wmcourse.lessons.errors import LessonError
 from wmcourse.lessons.kl_divergence_loss.widgets import bowl, two_densities
 from wmcourse.lessons.lesson import Lesson
 from wmcourse.lessons.progress import Progress
-from wmcourse.lessons.widget import Asked, Choice, Explorer, Question, choice, number, slider, stage
+from wmcourse.lessons.widget import (
+    Asked,
+    Choice,
+    Explorer,
+    Question,
+    choice,
+    number,
+    slider,
+    stage,
+    without_minus_zero,
+)
 
 
 def line_explorer(calls: list[dict[str, Any]]) -> Explorer:
@@ -71,6 +81,37 @@ def test_the_picture_is_told_to_those_who_do_not_see_it_and_stays_without_a_kern
     assert "application/vnd.jupyter.widget-view+json" in bundle
     explorer.controls["a"].value = 0.0
     assert base64.b64decode(explorer._repr_mimebundle_()["image/png"]) == explorer.picture.value
+
+
+def test_a_description_may_tell_what_was_drawn_last_and_nothing_says_minus_zero() -> None:
+    figure, axes = stage(3.0, 2.0)
+    (line,) = axes.plot([0, 1], [0, 1])
+
+    def draw(a: float) -> str:
+        line.set_ydata([0, a])
+        return f"slope {a:.1f}"
+
+    explorer = Explorer(
+        figure, draw, alt=lambda: f"up to {line.get_ydata()[1]:.2f}", a=slider("a", -1.0, 1.0, 0.5, 0.01)
+    )
+    assert "Picture: up to 0.50<" in explorer.text.value
+    explorer.controls["a"].value = -0.001
+    assert "slope 0.0<" in explorer.text.value
+    assert "Picture: up to 0.00<" in explorer.text.value
+    assert explorer._repr_mimebundle_()["text/plain"] == "up to 0.00 (Run the notebook to move it.)"
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("N(-0.00, 1.00²)", "N(0.00, 1.00²)"),
+        ("−0.000.", "0.000."),
+        ("-0.05, -10 and 1e-05", "-0.05, -10 and 1e-05"),
+        ("from -0 to -0.0 %", "from 0 to 0.0 %"),
+    ],
+)
+def test_a_rounded_zero_has_no_sign(text: str, right: str) -> None:
+    assert without_minus_zero(text) == right
 
 
 def test_sliders_are_whole_where_all_their_numbers_are() -> None:

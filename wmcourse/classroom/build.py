@@ -85,7 +85,8 @@ def read_lesson(path: Path) -> NotebookNode:
 def give_role(cell: NotebookNode, lesson: str, answered: Task | None) -> Task | None:
     """Turn what the cell's head says into metadata, nbgrader's too. Returns the task whose check must come next."""
     given = [(kind, str(cell.metadata.pop(kind))) for kind in ROLES if kind in cell.metadata]
-    keep = {"keep": True} if cell.metadata.pop("keep", False) else {}
+    # keep: the student's copy shows the picture, too; signature: it is the lesson's in the README (gallery.py).
+    keep = {name: True for name in ("keep", "signature") if cell.metadata.pop(name, False)}
     if answered and given != [("check", answered.name)]:
         raise ValueError(f"here the check of {answered.name} must come, right behind its answer cell.")
     if not given:

@@ -94,16 +94,28 @@ def draw(symbol: sp.Symbol, rng: random.Random) -> sp.Expr:
     return -value if symbol.is_nonpositive or rng.random() < 0.5 else value
 
 
-def proved(left: Any, right: Any, because: str = "") -> Note:
+def proved(left: Any, right: Any, because: str = "", terms: int = 0) -> Note:
     """A given step: shown as an equation once the machine has found both sides equal. Raises CheckFailed otherwise.
 
     ``left`` may hold integrals and derivatives that are not done yet: they are done for the comparison, not shown so.
+    With ``terms`` a long sum on the left is set in rows of so many, and the right side in a row of its own.
     """
     how = equal(sp.sympify(left).doit(), sp.sympify(right).doit())
     if not how:
         raise CheckFailed(f"✗ The two sides are {'not equal' if how is not None else 'not known to be equal'}.")
     because = f" &nbsp; {because}" if because else ""
-    return Note(f"$$ {latex(left)} \\;=\\; {latex(right)} $$\n\n✓ checked {how}.{because}")
+    equation = f"{latex(left)} \\;=\\; {latex(right)}"
+    if terms:
+        equation = f"\\begin{{aligned}} & {in_rows(left, terms)} \\\\[1ex] & \\;=\\; {latex(right)} \\end{{aligned}}"
+    return Note(f"$$ {equation} $$\n\n✓ checked {how}.{because}")
+
+
+def in_rows(total: Any, terms: int) -> str:
+    """A sum for an ``aligned`` environment, so many terms in a row."""
+    parts = [latex(term) for term in sp.sympify(total).as_ordered_terms()]
+    signed = [part if part.startswith("-") or i == 0 else f"+ {part}" for i, part in enumerate(parts)]
+    rows = [" ".join(signed[i : i + terms]) for i in range(0, len(signed), terms)]
+    return r" \\[1ex] & \quad ".join(rows)
 
 
 def latex(expression: Any) -> str:

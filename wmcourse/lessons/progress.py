@@ -30,6 +30,7 @@ from wmcourse.engine.files import write_atomically
 from wmcourse.lessons.errors import CheckFailed, LessonError
 
 MARK = ".course"
+FUTURE = "from __future__ import annotations"
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -152,7 +153,8 @@ def standalone(answer: Callable[..., Any], name: str) -> str:
         pieces[label] = ""  # begun: functions may call each other
         space = thing.__globals__ if isinstance(thing, types.FunctionType) else vars(sys.modules[thing.__module__])
         free = inspect.getclosurevars(thing).nonlocals if isinstance(thing, types.FunctionType) else {}
-        for used in sorted(taken(symtable.symtable(source, "", "exec")) - {own}):
+        text = f"{FUTURE}\n{source}"  # under it annotations are not names: a type's alias is not taken along
+        for used in sorted(taken(symtable.symtable(text, "", "exec")) - {own, "annotations"}):
             value = {**space, **free}.get(used, space)  # the names of all are nobody's value
             if value is space or used in pieces:
                 continue
@@ -163,7 +165,7 @@ def standalone(answer: Callable[..., Any], name: str) -> str:
         pieces[label] = source if own == label else f"{source}\n\n{label} = {own}\n"
 
     add(name, answer)
-    head = "".join(f"{line}\n" for line in ["from __future__ import annotations\n", *filter(None, given.values())])
+    head = "".join(f"{line}\n" for line in [f"{FUTURE}\n", *filter(None, given.values())])
     return "\n\n".join([head, *(f"{piece.rstrip()}\n" for piece in pieces.values())])
 
 
@@ -191,7 +193,10 @@ def importing(name: str, value: Any, here: str) -> str:
     """The import that brings a value under this name, or ""."""
     if isinstance(value, types.ModuleType):
         return f"import {value.__name__}" + ("" if name == value.__name__ else f" as {name}")
-    for module in ("torch", "torch.nn.functional", "math", getattr(value, "__module__", None) or "numpy"):
+    # Its own module before functional, which has others' names (Callable), but after torch, whose own are private.
+    for module in ("torch", "math", getattr(value, "__module__", None) or "numpy", "torch.nn.functional"):
+        if "._" in module:
+            continue
         for there in (name, getattr(value, "__name__", name)):
             if module != here and getattr(sys.modules.get(module), there, None) is value:
                 return f"from {module} import {there}" + ("" if name == there else f" as {name}")

@@ -59,13 +59,21 @@ def choice(label: str, options: list[Any] | dict[str, Any]) -> widgets.Widget:
     return widgets.ToggleButtons(options=options, description=label, style=LABEL, layout=layout)
 
 
+def without_minus_zero(text: str) -> str:
+    """A rounded number that is 0 has no sign: "-0.00" becomes "0.00"."""
+    return re.sub(r"(?<![\w.])[-−](0(?:\.0+)?)(?![\w.]*\d)", r"\1", text)
+
+
 class Explorer(widgets.VBox):
     """Sliders over a picture over a sentence. ``draw`` takes the sliders' values by name, moves the figure's artists
-    and returns the sentence; ``alt`` says in words what the picture shows.
+    and returns the sentence; ``alt`` says in words what the picture shows, or is a function that says it of what was
+    drawn last.
     """
 
-    def __init__(self, figure: Figure, draw: Callable[..., str], alt: str, **controls: widgets.Widget) -> None:
-        self.figure, self.draw, self.alt, self.controls = figure, draw, alt, controls
+    def __init__(
+        self, figure: Figure, draw: Callable[..., str], alt: str | Callable[[], str], **controls: widgets.Widget
+    ) -> None:
+        self.figure, self.draw, self.describe, self.controls = figure, draw, alt, controls
         width, height = (round(v) for v in figure.get_size_inches() * figure.dpi)
         layout = {"width": f"{width}px", "height": f"{height}px", "max_width": "100%", "object_fit": "contain"}
         self.picture = widgets.Image(format="png", width=width, height=height, layout=layout)
@@ -84,9 +92,14 @@ class Explorer(widgets.VBox):
     def values(self) -> dict[str, Any]:
         return {name: control.value for name, control in self.controls.items()}
 
+    @property
+    def alt(self) -> str:
+        return self.describe if isinstance(self.describe, str) else without_minus_zero(self.describe())
+
     def show(self, sentence: str) -> None:
         """The figure as it is now, and its numbers in words."""
         self.picture.value = self.painter.paint()
+        sentence = without_minus_zero(sentence)
         self.text.value = (
             f"<div role='status' aria-live='polite' style='color:var(--jp-ui-font-color1)'>{sentence}</div>"
             f"<div style='position:absolute;left:-9999px'>Picture: {html.escape(self.alt)}</div>"

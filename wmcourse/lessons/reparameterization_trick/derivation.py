@@ -60,7 +60,7 @@ STEPS = (
         1,
         (
             "log q(z) = −(z − μ)²/(2σ²) − log σ − ½·log 2π. σ stands in two of the three terms. Differentiate each.",
-            "d/dσ of −½·(z − μ)²·σ⁻² is (z − μ)²·σ⁻³, and of −log σ it is −1/σ.",
+            "(z − μ)² is a constant here. σ⁻² has the slope −2·σ⁻³, and log σ the slope 1/σ: mind the two minus signs.",
         ),
         (
             Mistake(
@@ -90,6 +90,26 @@ STEPS = (
                 (z - mu) ** 2 / sigma**2 - 1,
                 "This is the derivative by log σ, which is σ times the one by σ. (It is the one that a network needs; "
                 "here it is by σ itself.)",
+            ),
+            Mistake(
+                "the slope by σ²",
+                (z - mu) ** 2 / (2 * sigma**4) - 1 / (2 * sigma**2),
+                "This is the derivative by the variance σ². By σ it is 2σ times as large.",
+            ),
+            Mistake(
+                "the sign of the normaliser",
+                (z - mu) ** 2 / sigma**3 + 1 / sigma,
+                "−log σ has the slope −1/σ: a wider bell is lower. With a plus the score would not average to 0.",
+            ),
+            Mistake(
+                "σ² below, not σ³",
+                (z - mu) ** 2 / sigma**2 - 1 / sigma,
+                "Differentiating σ⁻² lowers the power by one: −2σ⁻³.",
+            ),
+            Mistake(
+                "the square lost",
+                (z - mu) / sigma**3 - 1 / sigma,
+                "(z − μ)² has no σ in it and stays as it is.",
             ),
             Mistake(
                 "the 2 of the exponent left over",
@@ -132,6 +152,21 @@ STEPS = (
                 "This is the variance of 2z, the estimate by μ. By σ there is another factor ε.",
             ),
             Mistake(
+                "the 4 forgotten",
+                mu**2 + 2 * sigma**2,
+                "This is the variance of zε. The terms are 2zε: a factor 2 comes out of a variance as 4.",
+            ),
+            Mistake(
+                "the mean subtracted, and not its square",
+                4 * mu**2 + 12 * sigma**2 - 2 * sigma,
+                "The variance is E[square] − (mean)²: the mean is 2σ, and 4σ² is subtracted.",
+            ),
+            Mistake(
+                "the deviation",
+                sp.sqrt(4 * mu**2 + 8 * sigma**2),
+                "You took the root: this is the standard deviation.",
+            ),
+            Mistake(
                 "the mean added",
                 4 * mu**2 + 16 * sigma**2,
                 "The variance is E[square] *minus* the squared mean.",
@@ -153,9 +188,8 @@ STEPS = (
         5,
         3,
         (
-            "The mean does not depend on b, so it is enough to minimise E[(z² − b)²·ε²]. It is a parabola in b: "
-            "differentiate, and set to 0.",
-            "−2·E[z²ε²] + 2b·E[ε²] = 0, so b = E[z²ε²]/E[ε²], and E[ε²] = 1.",
+            "E[(z² − b)²·ε²] is a parabola in b: differentiate by b, and set to 0.",
+            "−2·E[z²ε²] + 2b·E[ε²] = 0. Solve for b; E[ε²] = 1.",
             "z²ε² = μ²ε² + 2μσε³ + σ²ε⁴. Take the expectation of each of the three.",
         ),
         (
@@ -185,6 +219,26 @@ STEPS = (
                 "twice the optimum",
                 2 * (mu**2 + 3 * sigma**2),
                 "There the parabola is as high again as with no baseline at all; it is lowest half-way. The 2 of the derivative cancels.",
+            ),
+            Mistake(
+                "no baseline",
+                sp.Integer(0),
+                "b = 0 is where one starts, the plain score. The parabola is lowest elsewhere: at E[z²ε²].",
+            ),
+            Mistake(
+                "the sign turned",
+                -(mu**2) - 3 * sigma**2,
+                "b is *subtracted* from f, so it is positive where f is. Yours would add to it.",
+            ),
+            Mistake(
+                "half of it",
+                (mu**2 + 3 * sigma**2) / 2,
+                "Both terms of the derivative have a 2: −2·E[z²ε²] + 2b. It cancels.",
+            ),
+            Mistake(
+                "divided by σ²",
+                (mu**2 + 3 * sigma**2) / sigma**2,
+                "The 1/σ² of the squared score stands before the whole parabola, and does not move its lowest point. b has the unit of f.",
             ),
             Mistake(
                 "divided by E[f]",

@@ -35,15 +35,26 @@ def draw_cases(rng: Rng) -> Iterator[Case]:
     yield Case({"mu": mu, "logvar": logvar, "generator": None}, "very narrow and very wide", ("mu", "logvar"))
 
 
+def given(*inputs: object) -> tuple[object, ...]:
+    """The inputs without a generator that is None: so an answer's own default is asked, too."""
+    return tuple(value for value in inputs if value is not None)
+
+
 def reseeded(torch_seed: int, numpy_seed: int) -> Answer:
     """Seeds of our choice before an answer draws."""
 
     def around(answer: Answer, *inputs: object) -> Tensor:
         torch.manual_seed(torch_seed)
         np.random.seed(numpy_seed)  # noqa: NPY002 (a learner may use the global one)
-        return answer(*inputs)
+        return answer(*given(*inputs))
 
     return around
+
+
+def passing_none(answer: Answer, mu: Tensor, logvar: Tensor, generator: Noise) -> Tensor:
+    """A call that says generator=None."""
+    torch.manual_seed(0)
+    return answer(mu, logvar, None)
 
 
 def with_slopes(answer: Answer, mu: Tensor, logvar: Tensor, generator: Noise) -> tuple[Tensor, Tensor, Tensor]:
@@ -55,7 +66,8 @@ def with_slopes(answer: Answer, mu: Tensor, logvar: Tensor, generator: Noise) ->
 
 
 def twice(answer: Answer, mu: Tensor, logvar: Tensor, generator: Noise) -> tuple[Tensor, Tensor]:
-    return answer(mu, logvar, generator), answer(mu, logvar, generator)
+    inputs = given(mu, logvar, generator)
+    return answer(*inputs), answer(*inputs)
 
 
 def draw_properties(ask: Ask, rng: Rng) -> str:
@@ -71,12 +83,20 @@ def draw_properties(ask: Ask, rng: Rng) -> str:
     noise, again, other = (ask(case(plain, plain), reseeded(*s)).values[0] for s in ((a, 1), (a, 2), (b, 1)))
     if not noise.shape == again.shape == other.shape == size:
         return f"for the shape {size} it returns {noise.shape}."
+    one, two = (ask(case(plain, plain), passing_none).values[0] for _ in range(2))
+    if not np.array_equal(noise, again) and np.array_equal(one, two):
+        return "a generator as the default: without one, two calls after the same torch.manual_seed(…) differ."
     if not np.array_equal(noise, again):
         return "noise that torch's seed does not reach: two calls after the same torch.manual_seed(…) differ."
     if np.array_equal(noise, other):
         if not np.ptp(noise):
             return "no noise comes out: with μ = 0 and log σ² = 0 every entry is the same, whatever the seed."
         return "a seed inside of the function: calls after different seeds return the same noise."
+    one, two = ask(case(plain, plain), twice).values
+    if np.array_equal(one, two):
+        return (
+            "a generator that starts anew at each call: two calls in a row, without a generator, return the same noise."
+        )
     if not np.ptp(noise):
         return "one number for everything: with μ = 0 and log σ² = 0 all entries are equal."
     if not np.ptp(noise, axis=0).any():
@@ -91,7 +111,14 @@ def draw_properties(ask: Ask, rng: Rng) -> str:
     if not by_mu.any() and not by_logvar.any():
         return "sampling without a gradient: dz/dμ and dz/dlogvar are 0 everywhere."
     right = mu + np.exp(0.5 * logvar) * noise
-    if not np.allclose(z, right, 1e-6, 1e-8):
+    close = np.isclose(z, right, 1e-6, 1e-8)
+    if np.allclose(z, right - mu, 1e-6, 1e-8):
+        return "μ forgotten: z is σ·ε, with the mean 0 everywhere."
+    if close.any() and not close.all():
+        low, high = logvar[close].min(), logvar[close].max()
+        if not ((low < logvar[~close]) & (logvar[~close] < high)).any():
+            return f"a clamp on logvar: z is μ + σ·ε only where logvar is between {low:.1f} and {high:.1f}."
+    if not close.all():
         return "z is not μ + σ·ε with σ = exp(½·logvar), where ε is what comes out at μ = 0, log σ² = 0 under the same seed."
     if not np.allclose(by_mu, 1):
         return "the values are right, but dz/dμ is not 1 everywhere."
@@ -101,8 +128,12 @@ def draw_properties(ask: Ask, rng: Rng) -> str:
     if not np.array_equal(first, ask(case(plain, plain, a), reseeded(a, 1)).values[0]):
         return "the generator is ignored: with equal generators, and different global seeds, the noise differs."
     one, two = ask(case(plain, plain, a), twice).values
-    if not np.array_equal(first, second) or np.array_equal(one, two):
-        return "one generator must give new noise in each call, and equal generators equal noise."
+    if np.array_equal(one, two):
+        return "a seed for the generator that was passed: two calls in a row with one generator return the same noise."
+    if not np.array_equal(first, second):
+        return (
+            "the generator is ignored, at least in part: equal generators must give equal noise, and here they do not."
+        )
     sequences = ask(case(mu[:30].reshape(2, 15, 20), logvar[:30].reshape(2, 15, 20), b)).values[0].shape
     if sequences != (2, 15, 20):
         return f"for sequences, (2, 15, 20), it returns the shape {sequences}."
@@ -151,6 +182,33 @@ def noise_on_both(mu: Tensor, logvar: Tensor, generator: Noise = None) -> Tensor
 
 def logvar_as_sigma(mu: Tensor, logvar: Tensor, generator: Noise = None) -> Tensor:
     return mu + logvar * right_noise(mu, generator)
+
+
+def mean_forgotten(mu: Tensor, logvar: Tensor, generator: Noise = None) -> Tensor:
+    return 0 * mu + torch.exp(0.5 * logvar) * right_noise(mu, generator)
+
+
+def own_generator(mu: Tensor, logvar: Tensor, generator: Noise = None) -> Tensor:
+    if generator is None:
+        generator = torch.Generator().manual_seed(torch.initial_seed())
+    return mu + torch.exp(0.5 * logvar) * right_noise(mu, generator)
+
+
+PRIVATE = torch.Generator().manual_seed(0)
+
+
+def generator_by_default(mu: Tensor, logvar: Tensor, generator: Noise = PRIVATE) -> Tensor:
+    return mu + torch.exp(0.5 * logvar) * right_noise(mu, generator)
+
+
+def generator_reset(mu: Tensor, logvar: Tensor, generator: Noise = None) -> Tensor:
+    if generator is not None:
+        generator.manual_seed(0)
+    return mu + torch.exp(0.5 * logvar) * right_noise(mu, generator)
+
+
+def noise_without_sign(mu: Tensor, logvar: Tensor, generator: Noise = None) -> Tensor:
+    return mu + torch.exp(0.5 * logvar) * right_noise(mu, generator).abs()
 
 
 def no_noise(mu: Tensor, logvar: Tensor, generator: Noise = None) -> Tensor:
@@ -205,7 +263,8 @@ REPARAMETERIZE = Exercise(
         "which power of `logvar` is σ?",
         "log σ² = 2·log σ, so σ = exp(½·logvar). And `torch.randn_like(mu, generator=generator)` draws from the generator, "
         "or from torch's global one where it is None.",
-        "`epsilon = torch.randn_like(mu, generator=generator)`, then `return mu + torch.exp(0.5 * logvar) * epsilon`.",
+        "Two lines then: `epsilon` from the generator; and its sum with μ, once σ has stretched it. Nothing is detached on the way, "
+        "and nothing is seeded.",
     ),
     (
         Mistake(
@@ -261,14 +320,41 @@ REPARAMETERIZE = Exercise(
         Mistake(
             "noise that torch's seed does not reach",
             drawn(lambda mu, g: torch.from_numpy(np.random.default_rng().normal(size=mu.shape)).to(mu.dtype)),
-            "This noise comes from NumPy (or from Python's `random`), which is at hand everywhere, and `torch.manual_seed` does not control it: the same "
-            "run twice gives two results, and nobody can find a bug in that. Draw with torch.",
+            "This noise comes from NumPy (or from Python's `random`, or from a generator of the function's own), and `torch.manual_seed` does not control it: the same "
+            "run twice gives two results, and nobody can find a bug in that. Draw with torch, from the generator that is passed or from the global one.",
         ),
         Mistake(
             "a seed inside of the function",
             seed_inside,
-            "With a seed in the function every call draws the same ε. It feels reproducible, but the network then learns one "
-            "fixed perturbation by heart. Seed once, outside; or pass a generator.",
+            "With a seed in the function (`torch.manual_seed`, or a generator that is made and seeded anew) every call draws the same ε. It feels reproducible, but the network then "
+            "learns one fixed perturbation by heart. Seed once, outside; or pass a generator.",
+        ),
+        Mistake(
+            "a generator that starts anew at each call",
+            own_generator,
+            "Where none is passed you make a generator and seed it, so that something is there to draw from. It starts anew with every call, so two calls in a row return the same ε. "
+            "`generator=None` is fine as it is: torch then draws from its global generator, which moves on.",
+        ),
+        Mistake(
+            "a seed for the generator that was passed",
+            generator_reset,
+            "You seed the generator that you are given. Its owner seeded it already; seeded in each call it gives the same ε each time. Only draw from it.",
+        ),
+        Mistake(
+            "a generator as the default",
+            generator_by_default,
+            "`generator=torch.Generator()` in the head of a function is made once, when it is defined, and is then shared by all calls: `torch.manual_seed` does not reach it. "
+            "The default is None, and torch knows what that means.",
+        ),
+        Mistake(
+            "μ forgotten",
+            mean_forgotten,
+            "σ·ε is the noise alone, with the mean 0. It looks complete since the trick is about σ; without μ the code does not say *which* frame it was.",
+        ),
+        Mistake(
+            "the noise without its sign",
+            noise_without_sign,
+            "`abs()` keeps z above μ: half of a bell, folded. σ is positive already; ε must have both signs.",
         ),
         Mistake(
             "the generator is ignored",
@@ -400,6 +486,27 @@ def averaged(v: Tensor, s: Tensor, e: Tensor) -> Pair:
     return (v * e / s).mean(0), (v * 0.5 * (e**2 - 1)).mean(0)
 
 
+def surrogate_through_the_sample(f: Answer, mu: Tensor, logvar: Tensor, epsilon: Tensor) -> Pair:
+    leaves = [t.expand_as(epsilon).clone().requires_grad_() for t in (mu, logvar)]
+    sigma = torch.exp(0.5 * leaves[1])
+    z = leaves[0] + sigma * epsilon
+    surrogate = f(z) * Normal(leaves[0], sigma).log_prob(z).sum(-1)
+    by_mu, by_logvar = torch.autograd.grad(surrogate.sum(), leaves)
+    return by_mu, by_logvar
+
+
+def swapped(answer: Answer) -> Answer:
+    def wrong(*inputs: object) -> Pair:
+        first, second = answer(*inputs)
+        return second, first
+
+    return wrong
+
+
+def path_for_score(f: Answer, mu: Tensor, logvar: Tensor, epsilon: Tensor) -> Pair:
+    return path_gradient(f, mu, logvar, epsilon)
+
+
 def log_q_for_its_slope(f: Answer, mu: Tensor, logvar: Tensor, epsilon: Tensor) -> Pair:
     sigma = torch.exp(0.5 * logvar)
     z = mu + sigma * epsilon
@@ -443,7 +550,7 @@ SCORE_GRADIENT = Exercise(
     (
         "Make z from q with the noise, ask f for its values, and multiply each with the score, ∂log q(z)/∂μ and "
         "∂log q(z)/∂logvar. Your first step has the score by σ; the chain rule dσ/dlogvar = ½σ leads to logvar.",
-        "Put z − μ = σε in: the score by μ is ε/σ, and the one by logvar ½·(ε² − 1).",
+        "Put z − μ = σε into both scores: much cancels. By μ one σ is left below; by logvar only ε is left, and two numbers.",
         "f(z) is (S, B), the scores are (S, B, Z): `.unsqueeze(-1)` gives the value an axis to broadcast along.",
     ),
     (
@@ -508,6 +615,50 @@ SCORE_GRADIENT = Exercise(
             scored(averaged),
             "The mean over S is the estimate that one uses in the end. Here each sample keeps its own, so that their "
             "variance can be seen: (S, B, Z).",
+        ),
+        Mistake(
+            "the mean value in place of each value",
+            scored(change=lambda v: v.mean() + 0 * v),
+            "`values.mean()` weighs all scores with one number. The score alone averages to 0, so a constant times it says nothing: that *this* "
+            "sample was better than another is all that the estimate knows. Each score is weighed with its own f(z).",
+        ),
+        Mistake(
+            "the mean over the samples in place of each value",
+            scored(change=lambda v: v.mean(0) + 0 * v),
+            "You average f over the samples first and weigh the scores with that. Average last: E[f·score] is not E[f]·E[score], and the second "
+            "factor is 0.",
+        ),
+        Mistake(
+            "the score alone",
+            scored(change=torch.ones_like),
+            "∂log q is where the estimate starts, and it averages to 0. What f says of this sample has to weigh it.",
+        ),
+        Mistake(
+            "multiplied by σ",
+            scored(lambda v, s, e: (v * e * s, v * 0.5 * (e**2 - 1))),
+            "z − μ is σ·ε, but the score divides it by σ²: ε/σ.",
+        ),
+        Mistake(
+            "one score for all dimensions",
+            scored(lambda v, s, e: (v * e / s, v * (0.5 * (e**2 - 1)).sum(-1, keepdim=True).expand_as(e))),
+            "log q(z) is a sum over the dimensions, so one adds the scores up as well. But the slope by *this* dimension's logvar has only this "
+            "dimension's term in it.",
+        ),
+        Mistake(
+            "the surrogate through the sample",
+            surrogate_through_the_sample,
+            "You differentiate f(z)·log q(z) while z = μ + σε is attached to μ and σ, so the slope also runs through z, in both factors. "
+            "In the score z and f(z) are fixed numbers: detach them, and only log q has a slope.",
+        ),
+        Mistake(
+            "the path in place of the score",
+            path_for_score,
+            "This is exercise 3: it uses f's slope. It is right on average where f is smooth, and blind where f has steps; the score asks for values only.",
+        ),
+        Mistake(
+            "the two outputs swapped",
+            swapped(score_gradient),
+            "Both are right, in the other order: first by μ, then by logvar. The shapes do not tell.",
         ),
         Mistake(
             "log q for its slope",
@@ -598,8 +749,9 @@ PATH_GRADIENT = Exercise(
         "You need f's slope at each sample. Make z, detach it, tell torch to watch it (`requires_grad_()`), and ask "
         "`torch.autograd.grad` for the slope of `f(z).sum()` by z.",
         "The sum is harmless: a sample's value depends on its own z alone, so the slope of the sum by that z is f'(z). "
-        "Then the chain rule: dz/dμ = 1, dz/dlogvar = ½·σ·ε.",
-        "`(slope,) = torch.autograd.grad(f(z).sum(), z)`, and return `slope` and `slope * 0.5 * sigma * epsilon`.",
+        "`autograd.grad` returns a tuple, with one slope in it.",
+        "What is left is the chain rule, entry by entry: f'(z) times dz/dμ, and f'(z) times dz/dlogvar. Both factors stand in the "
+        "derivation.",
     ),
     (
         Mistake(
@@ -657,6 +809,26 @@ PATH_GRADIENT = Exercise(
             "averaged over the samples",
             path_averaged,
             "This is the finished estimate, (B, Z), the one that training wants. Here each sample keeps its own, so that their variance can be seen.",
+        ),
+        Mistake(
+            "σ forgotten",
+            pathed(lambda g, s, e: (g, g * 0.5 * e)),
+            "dσ/dlogvar is ½σ, not ½: the derivative of exp(½·logvar) has the exponential in it.",
+        ),
+        Mistake(
+            "σ² for σ",
+            pathed(lambda g, s, e: (g, g * 0.5 * s**2 * e)),
+            "½·exp(logvar) is the derivative of ½·exp(logvar). z has σ = exp(½·logvar) in it, so its slope is ½·σ·ε.",
+        ),
+        Mistake(
+            "the slope by μ twice",
+            pathed(lambda g, s, e: (g, g)),
+            "By logvar, too, you return f'(z). The chain rule has a second factor, dz/dlogvar: how far z moves when logvar does.",
+        ),
+        Mistake(
+            "the two outputs swapped",
+            swapped(path_gradient),
+            "Both are right, in the other order: first by μ, then by logvar.",
         ),
         Mistake(
             "the score in place of the path",
@@ -730,14 +902,14 @@ def baseline_with_a_loop(f: Answer, mu: Tensor, logvar: Tensor, epsilon: Tensor)
 BASELINE_GRADIENT = Exercise(
     "baseline_gradient",
     "Ask the others first",
-    10,
+    5,
     2,
     (
         "The score's mean is 0, so any number that does not know this sample may be subtracted from its value. The other "
         "samples of the same frame do not know it. What do they say on average?",
-        "All values but one: the sum over S, minus your own, divided by S − 1. In one line for all samples at once: "
-        "`(values.sum(dim=0) - values) / (len(values) - 1)`.",
-        "Everything else is exercise 2, with `values - others` where f's values stood.",
+        "All values but one: the sum over S, minus one's own. How many are left to divide by? No loop is needed: the sum over S "
+        "broadcasts against all samples.",
+        "Everything else is exercise 2, with values minus baseline where f's values stood.",
     ),
     (
         Mistake(
@@ -768,6 +940,37 @@ BASELINE_GRADIENT = Exercise(
             based(lambda v: v + rest(v)),
             "With a plus the typical value counts twice. It is unbiased still, which hides the mistake, and noisier than no "
             "baseline at all.",
+        ),
+        Mistake(
+            "the mean of everything",
+            based(lambda v: v - v.mean()),
+            "`values.mean()` averages over samples *and* frames, and has this sample's own value in it. The others of the same frame are on axis 0.",
+        ),
+        Mistake(
+            "the other frames, too",
+            based(lambda v: v - (v.sum() - v) / (v.numel() - 1)),
+            "Unbiased, but a poor guess: other frames cost other amounts. Ask the other samples of the *same* frame, axis 0.",
+        ),
+        Mistake(
+            "all of them, divided by S − 1",
+            based(lambda v: v - v.sum(0) / (len(v) - 1)),
+            "You divide by S − 1, as for the others, and still sum over all S. Take your own value out of the sum.",
+        ),
+        Mistake(
+            "one other sample only",
+            based(lambda v: v - v.roll(1, 0)),
+            "A single other sample knows nothing of this one either, so this is unbiased. But one value is a noisy guess at the mean; "
+            "S − 1 are there to be asked.",
+        ),
+        Mistake(
+            "the sign turned",
+            based(lambda v: rest(v) - v),
+            "Baseline minus value: all gradients point the other way. It is the value that is lowered.",
+        ),
+        Mistake(
+            "the path in place of the score",
+            path_for_score,
+            "This is exercise 3, which needs f's slope. Here only values of f may be used.",
         ),
         Mistake(
             "the baseline alone",
@@ -851,6 +1054,26 @@ def laplace_cut(mu: Tensor, log_scale: Tensor, u: Tensor) -> Tensor:
     return (mu + torch.exp(log_scale) * standard_laplace(u)).detach()
 
 
+def laplace_mean_stretched(mu: Tensor, log_scale: Tensor, u: Tensor) -> Tensor:
+    return torch.exp(log_scale) * (mu + standard_laplace(u))
+
+
+def laplace_mean_forgotten(mu: Tensor, log_scale: Tensor, u: Tensor) -> Tensor:
+    return 0 * mu + torch.exp(log_scale) * standard_laplace(u)
+
+
+def laplace_split_at_mu(mu: Tensor, log_scale: Tensor, u: Tensor) -> Tensor:
+    return mu + torch.exp(log_scale) * torch.where(u < mu, torch.log(2 * u), -torch.log(2 - 2 * u))
+
+
+def laplace_distribution_function(mu: Tensor, log_scale: Tensor, u: Tensor) -> Tensor:
+    return Laplace(mu, log_scale.exp()).cdf(u)
+
+
+def laplace_with_noise_of_its_own(mu: Tensor, log_scale: Tensor, u: Tensor) -> Tensor:
+    return Laplace(mu, log_scale.exp()).rsample()
+
+
 def laplace_scale_added(mu: Tensor, log_scale: Tensor, u: Tensor) -> Tensor:
     return mu + log_scale * standard_laplace(u)
 
@@ -877,9 +1100,8 @@ LAPLACE = Exercise(
     (
         "Solve F(z) = u for z, once for each side of μ. On the left F is ½·exp((z − μ)/b), and that is the side where "
         "u < ½.",
-        "Left: z = μ + b·log(2u). Right: 1 − ½·exp(−(z − μ)/b) = u, so z = μ − b·log(2 − 2u). b = exp(log_scale).",
-        "`torch.where(u < 0.5, torch.log(2 * u), -torch.log(2 - 2 * u))` is the standard Laplace; stretch it by b and move it "
-        "by μ.",
+        "Left: ½·exp((z − μ)/b) = u, so z = μ + b·log(2u). Right, the same way: 1 − ½·exp(−(z − μ)/b) = u. b = exp(log_scale).",
+        "`torch.where(u < 0.5, left, right)` takes each where it holds. Do it for μ = 0 and b = 1, then stretch and move the result.",
     ),
     (
         Mistake(
@@ -904,6 +1126,47 @@ LAPLACE = Exercise(
             other_laplace(lambda u: torch.log(2 * u)),
             "log(2u) solves F(z) = u only left of μ, where the formula was given first. Used everywhere it makes a reversed exponential distribution: no sample "
             "above μ + b·log 2.",
+        ),
+        Mistake(
+            "only the right side",
+            other_laplace(lambda u: -torch.log(2 - 2 * u)),
+            "−log(2 − 2u) solves F(z) = u only right of μ. Used everywhere it makes a shifted exponential: no sample below μ − b·log 2.",
+        ),
+        Mistake(
+            "the sign of the right side",
+            other_laplace(lambda u: torch.where(u < 0.5, torch.log(2 * u), torch.log(2 - 2 * u))),
+            "log(2 − 2u) is negative, and the right side is where z is *above* μ: the exponent there has a minus, and it comes out of the "
+            "logarithm. So far no sample of yours is above μ.",
+        ),
+        Mistake(
+            "the sides told apart by μ",
+            laplace_split_at_mu,
+            "F has two formulas, for z below μ and above. But you have u, not z: F(μ) = ½, so z < μ where u < ½.",
+        ),
+        Mistake(
+            "F and not its inverse",
+            laplace_distribution_function,
+            "You put u into F. F takes z and gives a probability; wanted is the z that *has* the probability u.",
+        ),
+        Mistake(
+            "noise of its own",
+            laplace_with_noise_of_its_own,
+            "`rsample()` is a right sample with a right slope, but from noise of its own: u is ignored. What `rsample` does inside is this exercise.",
+        ),
+        Mistake(
+            "b upside down",
+            other_laplace(standard_laplace, power=-1.0),
+            "You divide by b. In F z − μ is divided by it, so in the inverse it multiplies: a larger b makes a wider bell.",
+        ),
+        Mistake(
+            "μ stretched, too",
+            laplace_mean_stretched,
+            "b·(μ + …) has the mean b·μ. The scale belongs to the noise alone; then μ moves it.",
+        ),
+        Mistake(
+            "μ forgotten",
+            laplace_mean_forgotten,
+            "This is centred at 0. Solving for z leaves a μ on the right-hand side.",
         ),
         Mistake(
             "an exponential",
@@ -1008,6 +1271,24 @@ def logs_of_it(logits: Tensor, u: Tensor, temperature: float) -> Tensor:
     return torch.log_softmax((logits - torch.log(-torch.log(u))) / temperature, dim=-1)
 
 
+def not_normalised(logits: Tensor, u: Tensor, temperature: float) -> Tensor:
+    return torch.exp((logits - torch.log(-torch.log(u))) / temperature)
+
+
+def normalised_over_all(logits: Tensor, u: Tensor, temperature: float) -> Tensor:
+    noisy = (logits - torch.log(-torch.log(u))) / temperature
+    return torch.softmax(noisy.flatten(), 0).reshape(noisy.shape)
+
+
+def straight_through(logits: Tensor, u: Tensor, temperature: float) -> Tensor:
+    soft = gumbel_softmax(logits, u, temperature)
+    return F.one_hot(soft.argmax(-1), soft.shape[-1]) - soft.detach() + soft
+
+
+def torchs_own(logits: Tensor, u: Tensor, temperature: float) -> Tensor:
+    return F.gumbel_softmax(logits, tau=temperature)
+
+
 def exponentials_alone(logits: Tensor, u: Tensor, temperature: float) -> Tensor:
     weights = torch.exp((logits - torch.log(-torch.log(u))) / temperature)
     return weights / weights.sum(-1, keepdim=True)
@@ -1030,9 +1311,9 @@ GUMBEL = Exercise(
     2,
     (
         "First the noise: a Gumbel's distribution function is F(g) = exp(−exp(−g)). Solve F(g) = u for g, as in exercise 5.",
-        "g = −log(−log u). Add it to the logits; where the sum is largest is the sample. A softmax at temperature τ is the "
+        "−log u = exp(−g), and once more. Add g to the logits; where the sum is largest is the sample. A softmax at temperature τ is the "
         "soft version of “where it is largest”.",
-        "`torch.softmax((logits + gumbel) / temperature, dim=-1)`.",
+        "The temperature divides the whole sum; and `torch.softmax` wants to know along which axis the faces compete.",
     ),
     (
         Mistake(
@@ -1069,6 +1350,12 @@ GUMBEL = Exercise(
             "“More temperature, more noise” suggests a product. But a small τ should sharpen, so it divides. Multiplied, τ → 0 makes all categories equal.",
         ),
         Mistake(
+            "the temperature forgotten",
+            relaxed(lambda logits, g, t: logits + g),
+            "At τ = 1 it makes no difference, and so it is easily left out. τ says how near to one-hot the samples are: it divides the "
+            "sum before the softmax.",
+        ),
+        Mistake(
             "temperature on the logits only",
             relaxed(lambda logits, g, t: logits / t + g),
             "That is how a softmax gets a temperature, without noise. Here the sum is divided as a whole: with τ on the logits alone the argmax follows softmax(logits/τ): another "
@@ -1096,6 +1383,37 @@ GUMBEL = Exercise(
             hard,
             "This is the exact sample, what one wants in the end, and it has no gradient: an argmax does not move when the logits move a little. The "
             "softmax is the price for a slope.",
+        ),
+        Mistake(
+            "straight through",
+            straight_through,
+            "One-hot forward, the soft slope backward: the straight-through variant of the same paper, and what `hard=True` does in torch. Useful, "
+            "but its value and its slope are of two different functions. Here the soft sample is asked for.",
+        ),
+        Mistake(
+            "torch's own function",
+            torchs_own,
+            "`F.gumbel_softmax` draws noise of its own, and ignores u: nobody can repeat its sample. What it does inside is this exercise.",
+        ),
+        Mistake(
+            "1 − u for u",
+            other_noise(lambda u: -torch.log(-torch.log1p(-u))),
+            "1 − u is uniform, too, so the samples have the same distribution. But it is not the inverse of F at u, and does not fit anyone else's u.",
+        ),
+        Mistake(
+            "F and not its inverse",
+            other_noise(lambda u: torch.exp(-torch.exp(-u))),
+            "You put u into F. F takes g and gives a probability; wanted is the g that has the probability u.",
+        ),
+        Mistake(
+            "not normalised",
+            not_normalised,
+            "Exponentials alone are positive, and do not sum to 1. Divide by their sum over the faces: a softmax does both, and does not overflow.",
+        ),
+        Mistake(
+            "normalised over the whole batch",
+            normalised_over_all,
+            "All faces of all samples share one sum here. Each sample is a die of its own: its faces, the last axis, sum to 1.",
         ),
         Mistake(
             "logarithms returned",

@@ -46,6 +46,26 @@ def exact_slopes(f: Function, mu: float, logvar: float, step: float = 1e-4) -> t
     return slope(step, 0), slope(0, step)
 
 
+def compare_slopes(
+    title: str, f: Function, mu: float, logvar: float, exact: tuple[float, float], estimators: dict[str, Estimator]
+) -> None:
+    """Print the exact slopes, and each estimate from 200,000 samples with its standard error. Stops where they disagree.
+
+    Samples come in 25,000 groups of 8, so that each has others to ask; the groups' means are independent.
+    """
+    groups = 25_000
+    mus, logvars = (torch.full((groups, 1), value, dtype=torch.float64) for value in (mu, logvar))
+    epsilon = torch.randn(8, groups, 1, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    terms = {name: estimator(f, mus, logvars, epsilon) for name, estimator in estimators.items()}
+    for i, parameter in enumerate(("mu", "logvar")):
+        print(f"slope of E[{title}] by {parameter}: {exact[i]:.4f}")
+        for name, both in terms.items():
+            means = both[i].mean(dim=0)
+            value, error = means.mean().item(), means.std().item() / math.sqrt(groups)
+            print(f"    {name:18} {value:.4f} ± {error:.4f}")
+            assert abs(value - exact[i]) < 5 * error
+
+
 def noise_over_dimensions(estimator: Estimator, dimensions: list[int]) -> list[tuple[float, float]]:
     """The variance of one sample's slope of z₁² + … + z_D² by μ₁, where every μ is 1 and every σ ½, and its standard error.
 

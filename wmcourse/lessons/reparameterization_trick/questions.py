@@ -7,7 +7,7 @@ from wmcourse.lessons.widget import Choice, Question
 QUESTIONS = (
     Question(
         "drawn",
-        "You write z = torch.normal(mu, sigma), then loss = (z**2).sum() and loss.backward(). What is in mu.grad?",
+        "You write z = torch.normal(mu, sigma), then loss = z.square().sum() and loss.backward(). What is in mu.grad?",
         (
             Choice(
                 "the right gradient, 2·z",

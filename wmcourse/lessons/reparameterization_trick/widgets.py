@@ -15,7 +15,18 @@ from numpy.typing import NDArray
 
 from wmcourse.lessons.live import Live, still
 from wmcourse.lessons.reparameterization_trick.experiment import Relaxation, Run
-from wmcourse.lessons.widget import BLUE, GREEN, GREY, ORANGE, RED, Explorer, choice, slider, stage
+from wmcourse.lessons.widget import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    Explorer,
+    choice,
+    slider,
+    stage,
+    without_minus_zero,
+)
 
 INK, PALE = "#333333", "#EDEFF2"
 RUNS, MOST = 2_000, 64  # estimates in a histogram; samples in each at most
@@ -115,37 +126,50 @@ def graph() -> Explorer:
     ]
     labels = [axes.text(1.2, 1.12, "", ha="center", size=10), axes.text(0.95, -0.92, "", ha="center", size=10)]
 
+    thrown = {"epsilon": math.nan, "z": math.nan}  # what the die showed, and the z that it made
+
     def draw(where: str, mu: float, sigma: float, epsilon: float) -> str:
-        z, out = mu + sigma * epsilon, where == "beside the graph"
+        out = where == "beside the graph"
+        if out or epsilon != thrown["epsilon"]:  # inside, only another throw changes z
+            thrown.update(epsilon=epsilon, z=mu + sigma * epsilon)
+        z = thrown["z"]
         mu_text.set_text(f"μ = {mu:.1f}")
         sigma_text.set_text(f"σ = {sigma:.1f}")
-        z_text.set_text(("z = μ + σ·ε\n" if out else "z ~ N(μ, σ²)\n") + f"= {z:.2f}")
+        z_text.set_text(without_minus_zero(f"z = μ + σ·ε\n= {z:.2f}" if out else f"z ~ N(μ, σ²)\nthrown: {z:.2f}"))
         f_text.set_text(f"f = z²\n= {z * z:.2f}")
         for artist in outside:
             artist.set_visible(out)
         for artist in inside:
             artist.set_visible(not out)
         outside[-2].set_text(f"ε = {epsilon:.1f}, an input")
-        by_z.set_text(f"2z = {2 * z:.2f}")
+        by_z.set_text(without_minus_zero(f"2z = {2 * z:.2f}"))
         for back, label, text in zip(
             backs, labels, (f"2z·1 = {2 * z:.2f}", f"2z·ε = {2 * z * epsilon:.2f}"), strict=True
         ):
             back.set(color=GREEN if out else RED, linestyle="-" if out else "--")
-            label.set(text=text if out else "stops: 0", color=GREEN if out else RED)
+            label.set(text=without_minus_zero(text) if out else "stops: 0", color=GREEN if out else RED)
         if out:
             return (
                 f"z = {z:.2f}, f = {z * z:.2f}. Back come ∂f/∂μ = <b>{2 * z:.2f}</b> and ∂f/∂σ = <b>{2 * z * epsilon:.2f}</b>: "
                 "z is arithmetic on μ and σ, and ε is a number like any other input."
             )
         return (
-            f"z = {z:.2f}, f = {z * z:.2f}. Back to z comes 2z = {2 * z:.2f}; to μ and σ comes <b>0</b>: which z a die shows is "
-            "nothing that one could differentiate."
+            f"The die has shown z = {z:.2f}, so f = {z * z:.2f}. Back to z comes 2z = {2 * z:.2f}; to μ and σ comes <b>0</b>: move "
+            "them, and this z stays where it is. (The slider of ε throws the die again.)"
         )
 
     return Explorer(
         figure,
         draw,
-        alt="A graph from mu and sigma over z to f = z², with the slopes that come back; the die is inside z or beside it.",
+        alt=lambda: (
+            "A graph from mu and sigma over z to f = z², with the slopes that come back. "
+            + (
+                "The die is inside of z, and no slope reaches mu and sigma. "
+                if inside[0].get_visible()
+                else "The die is beside it. "
+            )
+            + f"z is {thrown['z']:.2f}."
+        ),
         where=choice("the die is", ["beside the graph", "inside the graph"]),
         mu=slider("μ", -2.0, 2.0, 1.0, 0.1),
         sigma=slider("σ", 0.1, 2.0, 0.8, 0.1),
@@ -196,6 +220,7 @@ def two_estimators() -> Explorer:
     axes.legend(frameon=False, loc="upper right", fontsize=9)
     axes.set(xlabel="estimate of the gradient", ylabel="share of runs per unit", yticks=[])
     title = axes.set_title(" ", size=10)
+    words: list[str] = []
 
     def draw(mu: float, sigma: float, samples: int, f: str, by: str) -> str:
         truth = exact(f, by, mu, sigma)
@@ -214,6 +239,11 @@ def two_estimators() -> Explorer:
         title.set_text(
             f"slope of E[f(z)] by {by}, f = {f}: {RUNS:,} estimates from {samples} sample{'s' * (samples > 1)} each"
         )
+        words[:] = [
+            f"Histograms of {RUNS:,} estimates of the slope of E[f(z)] by {by}, f = {f}, mu = {mu:.1f}, sigma = {sigma:.1f}, "
+            f"{samples} samples in each. The exact value is {truth:.2f}. The path's have the mean {path.mean():.2f} and the standard "
+            f"deviation {path.std():.2f}; the score's {score.mean():.2f} and {score.std():.2f}."
+        ]
         said = (
             f"exact {truth:+.3f}; path {path.mean():+.3f} ± {path.std():.3f}, score {score.mean():+.3f} ± {score.std():.3f} "
             "(mean ± standard deviation). "
@@ -231,7 +261,7 @@ def two_estimators() -> Explorer:
     return Explorer(
         figure,
         draw,
-        alt="Histograms of 2,000 estimates of one gradient: the path's are narrow, the score's wide, both around the exact value.",
+        alt=lambda: words[0],
         mu=slider("mean μ", -3.0, 3.0, 1.0, 0.1),
         sigma=slider("width σ", 0.2, 2.0, 0.5, 0.1),
         samples=slider("samples in each", 1, MOST, 8, 1),
@@ -253,7 +283,12 @@ def dimension_picture(dimensions: list[int], measured: dict[str, list[float]], c
     axes.set(xlabel="dimensions D of z", ylabel="variance ÷ the path's", xticks=dimensions, xticklabels=dimensions)
     axes.minorticks_off()
     axes.legend(frameon=False, title="points measured, lines in closed form")
-    return still(figure, "Variance of the score over that of the path: it grows like D squared, with a baseline like D")
+    ends = "; ".join(
+        f"{name} {row[0]:.3g} at D = 1, {row[-1]:.3g} at D = {dimensions[-1]}" for name, row in curves.items()
+    )
+    return still(
+        figure, f"Variance over the path's, on two logarithmic axes: {ends}. Measured points lie on the lines."
+    )
 
 
 def relaxed_die(relaxation: Relaxation, draw_faces: Callable[[float], Array]) -> Explorer:
@@ -290,7 +325,11 @@ def relaxed_die(relaxation: Relaxation, draw_faces: Callable[[float], Array]) ->
     return Explorer(
         figure,
         draw,
-        alt="Left, samples of a relaxed die in a triangle; right, its gradient's bias and noise over the temperature.",
+        alt=lambda: (
+            "Left, samples of a relaxed die in a triangle; right, over the temperature, its gradient's bias, which rises from "
+            f"{relaxation.bias[0]:.2f} to {relaxation.bias[-1]:.2f}, and its noise, which falls from {relaxation.noise[0]:.1f} to "
+            f"{relaxation.noise[-1]:.1f}; the score's noise is {relaxation.score_noise:.1f}."
+        ),
         temperature=slider("temperature τ", 0.1, 3.0, 0.5, 0.1),
     )
 
@@ -330,4 +369,7 @@ def noise_bars(noise: dict[str, float]) -> Image:
         axes.text(value * 1.2, i, f"{value:,.0f}", va="center", size=10)
     axes.set(xscale="log", xlabel="variance of one sample's gradient by μ, nats²", xlim=(1, 3e7))
     axes.invert_yaxis()
-    return still(figure, "Bars: the variance of one sample's gradient by each estimator")
+    numbers = ", ".join(f"{name} {value:,.0f}" for name, value in noise.items())
+    return still(
+        figure, f"Bars on a logarithmic axis, the variance of one sample's gradient by mu in nats squared: {numbers}"
+    )

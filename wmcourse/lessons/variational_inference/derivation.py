@@ -7,27 +7,16 @@ from __future__ import annotations
 
 import sympy as sp
 
-from wmcourse.lessons.derivation import Step
+from wmcourse.lessons.derivation import Step, log_normal, normal
+from wmcourse.lessons.derivation import expectation as under_q
 from wmcourse.lessons.exercise import Mistake
 
 z, x, w, b, mu, log_sigma, m = sp.symbols("z x w b mu log_sigma m", real=True)
 s, sigma, v = sp.symbols("s sigma v", positive=True)
 
 
-def normal(z: sp.Expr, mu: sp.Expr, sigma: sp.Expr) -> sp.Expr:
-    """The density N(z; μ, σ²)."""
-    return sp.exp(-((z - mu) ** 2) / (2 * sigma**2)) / (sigma * sp.sqrt(2 * sp.pi))
-
-
-def log_normal(z: sp.Expr, mu: sp.Expr, sigma: sp.Expr) -> sp.Expr:
-    """Its logarithm, written out: sympy need not find out that log exp x is x."""
-    return -((z - mu) ** 2) / (2 * sigma**2) - sp.log(sigma) - sp.log(2 * sp.pi) / 2
-
-
-def under_q(f: sp.Expr) -> sp.Integral:
-    """E[f(z)] for z ~ q = N(μ, σ²), not done yet."""
-    return sp.Integral(normal(z, mu, sigma) * f, (z, -sp.oo, sp.oo))
-
+# The lessons' own density, its logarithm and E[f(z)] for z ~ q = N(μ, σ²), under the names that the notebook uses.
+__all__ = ["log_normal", "normal", "under_q"]
 
 MISFIT = (x - w * mu - b) ** 2 + w**2 * sigma**2
 POSTERIOR_MEAN = w * (x - b) / (s**2 + w**2)
@@ -47,7 +36,7 @@ STEPS = (
         (
             "As a function of z alone, log p(x, z) is −½·(1 + w²/s²)·z² + (w·(x − b)/s²)·z + terms without z. A Gaussian's "
             "is −½·z²/v + (m/v)·z + …, with m its mean and v its variance. Compare the two.",
-            "1/v = 1 + w²/s² and m/v = w·(x − b)/s². Multiply the second by v = s²/(s² + w²).",
+            "1/v = 1 + w²/s² and m/v = w·(x − b)/s². Solve for m, and tidy the fraction: multiply above and below by s².",
         ),
         (
             Mistake(
@@ -82,6 +71,27 @@ STEPS = (
                 "A reading above b speaks for a z above 0 when w > 0. Watch the sign of z in (x − w·z − b)².",
             ),
             Mistake(
+                "multiplied by the precision",
+                w * (x - b) / s**2 * (1 + w**2 / s**2),
+                "m/v = w·(x − b)/s², so m is v times that; you multiplied by 1/v. The surer one is, the less is left to move.",
+            ),
+            Mistake(
+                "1/s² lost",
+                w * (x - b) / (1 + w**2 / s**2),
+                "The factor of z is w·(x − b)/s². You divided by the precision rightly, but the 1/s² with which the reading "
+                "pulls is gone.",
+            ),
+            Mistake(
+                "b added at the end",
+                b + w * (x - b) / (s**2 + w**2),
+                "b is where the *reading* is centred, in pixels. z is centred at 0: with x = b its posterior mean is 0.",
+            ),
+            Mistake(
+                "the sign of b",
+                w * (x + b) / (s**2 + w**2),
+                "x − w·z − b: what the reading says about z is how far it is *above* b, so x − b.",
+            ),
+            Mistake(
                 "s for s²",
                 w * (x - b) / (s + w**2),
                 "The likelihood divides the square by 2s²: it is the variance s² that stands beside w².",
@@ -101,7 +111,7 @@ STEPS = (
         1,
         (
             "Write z = μ + (z − μ). Then x − w·z − b is a constant, minus w·(z − μ). Square it, and take the three expectations.",
-            "E[(z − μ)] = 0 kills the mixed term; E[w²·(z − μ)²] = w²·σ².",
+            "E[z − μ] = 0 kills the mixed term, and E[(z − μ)²] is q's variance. What stands before it is squared, too.",
         ),
         (
             Mistake(
@@ -123,6 +133,21 @@ STEPS = (
                 "σ for σ²",
                 (x - w * mu - b) ** 2 + w**2 * sigma,
                 "E[(z − μ)²] is the variance σ², not the width σ.",
+            ),
+            Mistake(
+                "a width in place of a variance",
+                (x - w * mu - b) ** 2 + w * sigma,
+                "w·σ is the *width* of w·z. In an expectation of a square stands its variance, w²·σ².",
+            ),
+            Mistake(
+                "both noises",
+                (x - w * mu - b) ** 2 + w**2 * sigma**2 + s**2,
+                "z's part is right. But x is given, a constant, and has no noise left: s² is for readings to come.",
+            ),
+            Mistake(
+                "divided by 2s² already",
+                ((x - w * mu - b) ** 2 + w**2 * sigma**2) / (2 * s**2),
+                "This is the misfit as it stands in the log-likelihood, with its 1/2s². Asked for is the expected square itself.",
             ),
             Mistake(
                 "the noise of x added",
@@ -177,6 +202,38 @@ STEPS = (
                 "the slope by log σ²",
                 BY_LOG_SIGMA / 2,
                 "This is the derivative by logvar = 2·log_sigma, half of what is asked for.",
+            ),
+            Mistake(
+                "σ written for exp(log_sigma)",
+                1 - sigma**2 * (1 + w**2 / s**2),
+                "Right, if σ stands for exp(log_sigma). But to the machine σ and log_sigma are two symbols that know nothing of one "
+                "another: write sp.exp(2*log_sigma) for σ².",
+                "σ written",
+            ),
+            Mistake(
+                "the ½ lost",
+                1 - 2 * sp.exp(2 * log_sigma) * (1 + w**2 / s**2),
+                "σ² does have the slope 2σ², but it stands in the ELBO with a ½ before it, and the two cancel.",
+            ),
+            Mistake(
+                "the chain rule's 2 lost",
+                1 - sp.exp(2 * log_sigma) * (1 + w**2 / s**2) / 2,
+                "exp(2·log_sigma) has the inner derivative 2. It cancels the ½ before σ².",
+            ),
+            Mistake(
+                "log_sigma squared",
+                1 - log_sigma**2 * (1 + w**2 / s**2),
+                "σ² is not log_sigma²: undo the logarithm first, σ = exp(log_sigma), then square.",
+            ),
+            Mistake(
+                "the square inside of the exponent",
+                1 - sp.exp(log_sigma**2) * (1 + w**2 / s**2),
+                "(exp l)² is exp(2·l), not exp(l²).",
+            ),
+            Mistake(
+                "the reading forgotten",
+                1 - sp.exp(2 * log_sigma),
+                "This is the slope of minus the price alone, and leads to σ = 1, the prior. The misfit has σ² in it, too: −w²σ²/2s².",
             ),
             Mistake(
                 "the sign turned",

@@ -59,16 +59,26 @@ def joint(
     over: str = "sum",
     offset: float = 1.0,
     averaged: bool = False,
+    sign: float = 1.0,
 ) -> Answer:
     def wrong(z: Tensor, x: Tensor, W: Tensor, b: Tensor, s: float) -> Tensor:
         misfit = (x - z @ W.T - offset * b).square() / s**power
         log_s = {"each": power * math.log(s), "none": 0.0, "once": power * math.log(s) / x.shape[1]}[normaliser]
         pixels = -0.5 * (misfit + math.log(constant) + log_s)
-        log_prior = -0.5 * (z.square() + math.log(constant)).sum(-1)
-        total = prior * log_prior + (pixels.sum(-1) if over == "sum" else pixels.mean(-1))
+        latents = -0.5 * (z.square() + math.log(constant))
+        log_prior = latents.mean(-1) if over == "mean of both" else latents.sum(-1)
+        total = sign * (prior * log_prior + (pixels.sum(-1) if over == "sum" else pixels.mean(-1)))
         return total.mean(0) if averaged else total
 
     return wrong
+
+
+def product_of_logs(z: Tensor, x: Tensor, W: Tensor, b: Tensor, s: float) -> Tensor:
+    return Normal(0.0, 1.0).log_prob(z).sum(-1) * Normal(z @ W.T + b, s).log_prob(x).sum(-1)
+
+
+def joint_not_summed(z: Tensor, x: Tensor, W: Tensor, b: Tensor, s: float) -> Tensor:
+    return Normal(0.0, 1.0).log_prob(z) + Normal(z @ W.T + b, s).log_prob(x).sum(-1, keepdim=True)
 
 
 def joint_as_density(z: Tensor, x: Tensor, W: Tensor, b: Tensor, s: float) -> Tensor:
@@ -95,17 +105,51 @@ def joint_by_norms(z: Tensor, x: Tensor, W: Tensor, b: Tensor, s: float) -> Tens
 LOG_JOINT = Exercise(
     "log_joint",
     "The score of a story",
-    10,
+    15,
     2,
     (
         "log p(x, z) = log p(z) + log p(x|z), and both are sums of one-dimensional log N(·; mean, variance): one term for each "
         "latent number, one for each pixel.",
         "log N(y; m, s²) = −½·((y − m)²/s² + log(2π·s²)). For the prior m = 0 and s = 1. The mean of the pixels is "
         "`z @ W.T + b`, shape (S, B, D); x (B, D) broadcasts against it.",
-        "Prior: `-0.5 * (z.square() + math.log(2 * math.pi)).sum(dim=-1)`. The likelihood looks the same, with (x − mean)²/s² "
-        "and log(2π·s²).",
+        "`torch.distributions.Normal(mean, std).log_prob(…)` writes it for you, constants included; its second argument is the "
+        "standard deviation. Sum over the last axis of each of the two, then add them.",
     ),
     (
+        Mistake(
+            "the variance for the standard deviation",
+            joint(power=4),
+            "The notation N(m, s²) names the variance, and `Normal(mean, s**2)` looks like its translation. But torch's second "
+            "argument is the standard deviation, s; with s² in its place the pixels have the variance s⁴.",
+        ),
+        Mistake(
+            "the whole normaliser left out",
+            joint(constant=1.0, normaliser="none"),
+            "You kept the squares alone: `-0.5 * square` is the part of a Gaussian that one remembers. A density has to integrate "
+            "to 1, and what sees to it is −½·log 2π for each number and −½·log(2π·s²) for each pixel.",
+        ),
+        Mistake(
+            "means in place of both sums",
+            joint(over="mean of both"),
+            "The densities of independent numbers multiply, so their logarithms are added, for the Z latents and for the D pixels. "
+            "`.mean(-1)` divides the one by Z and the other by D: a habit from losses, where the size does not matter.",
+        ),
+        Mistake(
+            "the sign turned",
+            joint(sign=-1.0),
+            "This is −log p(x, z), a loss. The exercise asks for the score: the better the story, the *higher*.",
+        ),
+        Mistake(
+            "the logs multiplied",
+            product_of_logs,
+            "p(z)·p(x|z) is a product, but log(p·q) = log p + log q: what multiplies outside adds up inside.",
+        ),
+        Mistake(
+            "the latents not summed",
+            joint_not_summed,
+            "The prior's term still has its axis Z, and broadcasting lets it pass: (S, B, Z). The Z latents are independent: sum "
+            "their logarithms over the last axis, as you did for the pixels.",
+        ),
         Mistake(
             "the prior forgotten",
             joint(prior=0.0),
@@ -233,6 +277,26 @@ def elbo_over_the_batch(log_joint: Tensor, log_q: Tensor) -> Tensor:
     return (log_joint - log_q).mean(-1)
 
 
+def log_of_the_sum(log_joint: Tensor, log_q: Tensor) -> Tensor:
+    return torch.logsumexp(log_joint - log_q, dim=0)
+
+
+def weighted_by_q(log_joint: Tensor, log_q: Tensor) -> Tensor:
+    return (log_q.exp() * (log_joint - log_q)).sum(0)
+
+
+def weighted_by_q_and_averaged(log_joint: Tensor, log_q: Tensor) -> Tensor:
+    return (log_q.exp() * (log_joint - log_q)).mean(0)
+
+
+def divided_by_one_less(log_joint: Tensor, log_q: Tensor) -> Tensor:
+    return (log_joint - log_q).sum(0) / (len(log_q) - 1)
+
+
+def the_best_sample(log_joint: Tensor, log_q: Tensor) -> Tensor:
+    return (log_joint - log_q).max(0).values
+
+
 def quotient_of_logs(log_joint: Tensor, log_q: Tensor) -> Tensor:
     return (log_joint / log_q).mean(0)
 
@@ -257,13 +321,13 @@ def elbo_by_weights(log_joint: Tensor, log_q: Tensor) -> Tensor:
 ELBO = Exercise(
     "elbo",
     "The bound, from samples",
-    10,
+    5,
     1,
     (
         "The ELBO is an expectation under q: E_q[log p(x, z) − log q(z)]. You have samples from q. How is an expectation "
         "estimated from samples?",
-        "Subtract first, sample by sample. Then the mean over the samples, which are on the first axis: `dim=0`. No logarithm "
-        "is left to take.",
+        "Two numbers for each sample, one difference; then what an expectation is over samples, along the axis that holds "
+        "them. No logarithm is left to take.",
     ),
     (
         Mistake(
@@ -319,6 +383,35 @@ ELBO = Exercise(
             "`dim=-1` holds different frames here. The samples are on the first axis: `dim=0`.",
         ),
         Mistake(
+            "the log of a sum",
+            log_of_the_sum,
+            "`logsumexp` adds the weights p/q up without dividing by S, and takes one logarithm of it all. Divided by S it would be the "
+            "importance-weighted bound; the ELBO is neither, but the mean of the logs.",
+        ),
+        Mistake(
+            "weighted by q once more",
+            weighted_by_q,
+            "∫ q·log(p/q) dz has a q in it, so one multiplies by it. But the samples come from q: where q is large there are "
+            "many of them already. A plain mean over them *is* the integral.",
+        ),
+        Mistake(
+            "weighted by q, then averaged",
+            weighted_by_q_and_averaged,
+            "You multiply by q and average, so q counts twice: once in how often a sample comes, and once in your factor. What comes "
+            "out is an estimate of ∫ q²·log(p/q) dz.",
+        ),
+        Mistake(
+            "divided by S − 1",
+            divided_by_one_less,
+            "S − 1 belongs to a *variance*, whose mean has been estimated from the same samples. A mean is divided by S.",
+        ),
+        Mistake(
+            "only the best sample",
+            the_best_sample,
+            "The largest of the weights is what dominates an importance-weighted bound. An expectation asks all samples, the poor "
+            "ones, too: they are the price of a q that strays.",
+        ),
+        Mistake(
             "a quotient of logs",
             quotient_of_logs,
             "The log of a quotient p/q is a difference of logs, not a quotient.",
@@ -366,23 +459,30 @@ def posterior(
     scaled: bool = True,
     cov: str = "inverse",
     mean: str = "bayes",
+    ones: bool = False,
+    swapped: bool = False,
 ) -> Answer:
     def wrong(x: Tensor, W: Tensor, b: Tensor, s: float) -> tuple[Tensor, Tensor]:
-        precision = prior * torch.eye(W.shape[1], dtype=W.dtype) + W.T @ W / s**power
-        inverse = torch.linalg.inv(precision)
+        unit = torch.ones_like(W.T @ W) if ones else torch.eye(W.shape[1], dtype=W.dtype)
+        precision = prior * unit + W.T @ W / s**power
+        inverse = 1 / precision if cov == "entries" else torch.linalg.inv(precision)
+        alone = torch.diag(1 / precision.diagonal())
         pull = (x - offset * b) @ W / (s**power if scaled else 1.0)
         centre = {
             "bayes": pull @ inverse,
             "least squares": (x - b) @ torch.linalg.pinv(W).T,
             "reversed": -pull @ inverse,
+            "alone": pull @ alone,
         }[mean]
         spread = {
             "inverse": inverse,
+            "entries": inverse,
             "precision": precision,
-            "diagonal": torch.diag(1 / precision.diagonal()),
+            "diagonal": alone,
+            "cut": torch.diag(inverse.diagonal()),
             "added": torch.eye(W.shape[1], dtype=W.dtype) + s**2 * torch.linalg.inv(W.T @ W),
         }[cov]
-        return centre, spread
+        return (spread, centre) if swapped else (centre, spread)
 
     return wrong
 
@@ -411,8 +511,8 @@ EXACT_POSTERIOR = Exercise(
         "was w²/s².",
         "Precision Λ = I + WᵀW/s², a (Z, Z) matrix. Its inverse is the covariance, the same for every frame. The mean is "
         "Λ⁻¹Wᵀ(x − b)/s².",
-        "With frames as rows, the mean of all of them is `(x - b) @ W @ covariance / s**2`: the covariance is symmetric, so it "
-        "may stand behind.",
+        "Frames are rows here, (B, D), so the formula's column vectors turn over: (x − b) comes first, and each matrix that stood "
+        "before it now stands behind it, transposed. The covariance is symmetric.",
     ),
     (
         Mistake(
@@ -450,6 +550,35 @@ EXACT_POSTERIOR = Exercise(
             posterior(cov="diagonal"),
             "You inverted the diagonal alone. Where WᵀW is not diagonal the numbers in z are correlated given the frame, and "
             "the inverse of the whole matrix is wanted. (Exercise 5 is about what is lost without it.)",
+        ),
+        Mistake(
+            "only the diagonal kept",
+            posterior(cov="cut"),
+            "You inverted the whole matrix and then threw away what is off its diagonal. Given a frame the numbers in z are "
+            "correlated, and the exact posterior knows it.",
+        ),
+        Mistake(
+            "each number by itself",
+            posterior(cov="diagonal", mean="alone"),
+            "Your one-dimensional formula, for every number of z by itself: as if the others were known to be 0. They compete for "
+            "the same pixels: WᵀW has entries off its diagonal, and a matrix must be inverted.",
+        ),
+        Mistake(
+            "inverted entry by entry",
+            posterior(cov="entries"),
+            "`1 / matrix` turns each *entry* over, as in one dimension. The inverse of a matrix is the one with Λ⁻¹Λ = I: "
+            "`torch.linalg.inv`, or better a `solve`.",
+        ),
+        Mistake(
+            "1 added to every entry",
+            posterior(ones=True),
+            "`1 + W.T @ W / s**2` broadcasts the 1 over all entries. The prior's precision is the identity, with the 1 on the diagonal "
+            "only: `torch.eye(Z)`.",
+        ),
+        Mistake(
+            "the two outputs swapped",
+            posterior(swapped=True),
+            "Both are there, in the other order: first the means (B, Z), then the covariance (Z, Z).",
         ),
         Mistake(
             "covariances added",
@@ -516,8 +645,11 @@ def ascent(
     by_sigma: bool = False,
     chain: bool = True,
     power: int = 2,
-    only: bool = False,
+    only: str = "",
     spread: int = 2,
+    over: str = "each",
+    returned: str = "log σ",
+    forgetful: bool = False,
 ) -> Answer:
     def wrong(
         mu: Tensor, log_sigma: Tensor, x: Tensor, w: float, b: float, s: float, rate: float
@@ -527,11 +659,48 @@ def ascent(
         sigma = torch.exp(twice / 2 * log_sigma)
         by_width = entropy / sigma - sigma * precision
         by_width = by_width if by_sigma else by_width * sigma
+        rate = 1.0 if forgetful else rate
+        if over == "one for all":
+            by_mu, by_width = (slope.mean().expand_as(mu) for slope in (by_mu, by_width))
+        elif over == "divided by B":
+            by_mu, by_width = by_mu / len(mu), by_width / len(mu)
         if only:
-            return by_mu, by_width
-        return mu + sign * rate * by_mu, log_sigma + sign * rate * by_width
+            return (by_mu, by_width) if only == "slopes" else (rate * by_mu, rate * by_width)
+        new = mu + sign * rate * by_mu, log_sigma + sign * rate * by_width
+        if returned == "σ":
+            return new[0], new[1].exp()
+        if returned == "swapped":
+            return new[1], new[0]
+        return new
 
     return wrong
+
+
+def in_sigma(logged: bool) -> Answer:
+    """A step in σ with the slope by σ, returned as it is or as its logarithm."""
+
+    def wrong(
+        mu: Tensor, log_sigma: Tensor, x: Tensor, w: float, b: float, s: float, rate: float
+    ) -> tuple[Tensor, Tensor]:
+        new_mu, _ = ascent_step(mu, log_sigma, x, w, b, s, rate)
+        sigma = log_sigma.exp()
+        sigma = sigma + rate * (1 / sigma - sigma * (1 + w**2 / s**2))
+        return new_mu, sigma.log() if logged else sigma
+
+    return wrong
+
+
+def as_if_logvar(
+    mu: Tensor, log_sigma: Tensor, x: Tensor, w: float, b: float, s: float, rate: float
+) -> tuple[Tensor, Tensor]:
+    new_mu, _ = ascent_step(mu, log_sigma, x, w, b, s, rate)
+    return new_mu, log_sigma + rate * 0.5 * (1 - log_sigma.exp() * (1 + w**2 / s**2))
+
+
+def straight_to_the_top(
+    mu: Tensor, log_sigma: Tensor, x: Tensor, w: float, b: float, s: float, rate: float
+) -> tuple[Tensor, Tensor]:
+    return w * (x - b) / (s**2 + w**2), torch.full_like(log_sigma, -0.5 * math.log(1 + w**2 / s**2))
 
 
 def ascent_by_autograd(
@@ -564,7 +733,8 @@ ASCENT_STEP = Exercise(
         "You have the slope by log σ from the derivation. The slope by μ stands there, too: the reading pulls with "
         "w·(x − wμ − b)/s², the prior with −μ.",
         "Ascent: new = old + rate · slope, for both. σ² is `torch.exp(2 * log_sigma)`.",
-        "`by_log_sigma = 1 - torch.exp(2 * log_sigma) * (1 + w**2 / s**2)`; return the two *new* values, not the slopes.",
+        "Your step's formula in torch: `sp.exp` becomes `torch.exp`. Compute both slopes from the *old* μ and log σ; then return the "
+        "two *new* values, not the slopes.",
     ),
     (
         Mistake(
@@ -614,8 +784,65 @@ ASCENT_STEP = Exercise(
         ),
         Mistake(
             "the slopes and not the step",
-            ascent(only=True),
+            ascent(only="slopes"),
             "These are the slopes. Return the new μ and log σ: old + rate · slope.",
+        ),
+        Mistake(
+            "the change and not the new value",
+            ascent(only="changes"),
+            "rate · slope is how far to go. Return where one is after it: old + rate · slope, for both.",
+        ),
+        Mistake(
+            "a step taken in σ",
+            in_sigma(logged=True),
+            "You went from σ to σ + rate · (slope by σ) and took the logarithm. It also leads uphill, but it is another step: a "
+            "large one makes σ negative, and the logarithm is NaN. Stepping in log σ itself cannot leave the positive numbers; that is "
+            "why it is the parameter.",
+        ),
+        Mistake(
+            "a step taken in σ, and σ returned",
+            in_sigma(logged=False),
+            "Two things at once: the step is taken in σ with the slope by σ, and the new σ is returned where the new *log* σ should be. "
+            "The parameter is log σ from beginning to end: log_sigma + rate · (slope by log σ).",
+        ),
+        Mistake(
+            "σ returned for log σ",
+            ascent(returned="σ"),
+            "The step is right, and then you undo the logarithm. The next step would take this σ for a log σ. Return log_sigma + rate · slope.",
+        ),
+        Mistake(
+            "all as if it were logvar",
+            as_if_logvar,
+            "½·(1 − exp(…)·(1 + w²/s²)) is the slope by logvar = log σ², right for that parameter. Here the parameter is log σ: σ² = exp(2·log_sigma), "
+            "and no ½.",
+        ),
+        Mistake(
+            "the rate forgotten",
+            ascent(forgetful=True),
+            "You add the whole slope. A slope says how steep it is here, not how far the top is; `rate` makes the step small enough "
+            "for the slope to hold.",
+        ),
+        Mistake(
+            "one slope for the whole batch",
+            ascent(over="one for all"),
+            "You averaged the slopes over the batch. Each reading has a q of its own, and climbs a hill of its own.",
+        ),
+        Mistake(
+            "the slopes divided by the batch",
+            ascent(over="divided by B"),
+            "`.mean()` over the batch before differentiating divides every slope by B, as in losses, where one parameter is shared by "
+            "all. Here each reading has its own μ: differentiate the *sum*.",
+        ),
+        Mistake(
+            "straight to the posterior",
+            straight_to_the_top,
+            "This is the top of the hill, which here you happen to know. One *step* is asked for; the step is what is left when nobody knows "
+            "the top.",
+        ),
+        Mistake(
+            "the two outputs swapped",
+            ascent(returned="swapped"),
+            "Both are right, in the other order: first the new mu, then the new log_sigma. Shapes do not notice.",
         ),
     ),
     (ascent_by_autograd, ascent_towards_the_posterior),
@@ -668,23 +895,30 @@ def field(
     jump: bool = False,
     in_place: bool = False,
     swept: bool = True,
+    divided: bool = True,
+    centred: bool = True,
+    one_each: bool = False,
+    swapped: bool = False,
 ) -> Answer:
     def wrong(mean: Tensor, covariance: Tensor, start: Tensor, sweeps: int) -> tuple[Tensor, Tensor]:
         precision = torch.linalg.inv(covariance)
         a = precision if matrix == "precision" else covariance
         m = start if in_place else start.clone()
-        for _ in range(sweeps if swept else 1):
+        shift = mean if centred else torch.zeros_like(mean)
+        for sweep in range(sweeps if swept else 1):
             before = m.clone() if at_once else m
-            for i in range(len(m)):
-                pull = a[i] @ (before - mean) - (0 if own else a[i, i] * (before[i] - mean[i]))
-                m[i] = mean[i] - sign * pull / a[i, i]
+            for i in [sweep % len(m)] if one_each else range(len(m)):
+                pull = a[i] @ (before - shift) - (0 if own else a[i, i] * (before[i] - shift[i]))
+                m[i] = mean[i] - sign * pull / (a[i, i] if divided else 1)
         spread = {
             "conditional": 1 / precision.diagonal(),
+            "not inverted": 1 / covariance.diagonal(),
             "marginal": covariance.diagonal(),
             "precision": precision.diagonal(),
             "std": precision.diagonal() ** -0.5,
         }[variance]
-        return (mean.clone() if jump else m), spread
+        means = mean.clone() if jump else m
+        return (spread, means) if swapped else (means, spread)
 
     return wrong
 
@@ -734,7 +968,7 @@ MEAN_FIELD = Exercise(
         "each time with the newest values of all the others.",
         "What the others do to coordinate i is Σ over j ≠ i of Λ_ij·(m_j − mean_j): the whole row times (m − mean), minus its "
         "own part. Then m_i = mean_i − that / Λ_ii.",
-        "The variances need no loop: `1 / precision.diagonal()`.",
+        "Two loops, one in the other: over the sweeps, and over i. The variances need none: they do not depend on where the means are.",
     ),
     (
         Mistake(
@@ -776,6 +1010,36 @@ MEAN_FIELD = Exercise(
             field(matrix="covariance"),
             "Conditional means are made of precisions: −Λ_ij/Λ_ii. With the covariance's entries the formula looks the same and "
             "means nothing.",
+        ),
+        Mistake(
+            "the covariance never inverted",
+            field(matrix="covariance", variance="not inverted"),
+            "Your Λ is the covariance itself: the argument is at hand, and the formula's Λ_ij look like entries of it. Λ is its *inverse*.",
+        ),
+        Mistake(
+            "one over the covariance's diagonal",
+            field(variance="not inverted"),
+            "1/Σ_ii is no variance but one over one. q's variances are 1/Λ_ii with Λ = Σ⁻¹: invert the matrix first, take the diagonal then.",
+        ),
+        Mistake(
+            "not divided by Λ_ii",
+            field(divided=False),
+            "The sum over the others is divided by Λ_ii before it is subtracted: the surer the posterior is of z_i, the less the others move it.",
+        ),
+        Mistake(
+            "the others not centred",
+            field(centred=False),
+            "What counts is how far the others are from *their* means: m_j − mean_j. With m_j alone the fixed point is not the posterior's mean.",
+        ),
+        Mistake(
+            "one coordinate for each sweep",
+            field(one_each=True),
+            "You move one coordinate and count that as a sweep. A sweep goes once through all of them.",
+        ),
+        Mistake(
+            "the two outputs swapped",
+            field(swapped=True),
+            "Both are right, in the other order: first q's means, then its variances. Both are (D,), so no shape complains.",
         ),
         Mistake(
             "straight to the answer",
@@ -826,7 +1090,9 @@ def linear_encoder(W: Tensor, b: Tensor, s: float) -> tuple[Tensor, Tensor, Tens
     return slope, -slope @ b, -precision.diagonal().log()
 
 
-def encoder(slope: str = "bayes", intercept: str = "right", width: str = "conditional", power: int = 2) -> Answer:
+def encoder(
+    slope: str = "bayes", intercept: str = "right", width: str = "conditional", power: int = 2, form: str = "as asked"
+) -> Answer:
     def wrong(W: Tensor, b: Tensor, s: float) -> tuple[Tensor, Tensor, Tensor]:
         precision = torch.eye(W.shape[1], dtype=W.dtype) + W.T @ W / s**power
         a = {
@@ -834,6 +1100,7 @@ def encoder(slope: str = "bayes", intercept: str = "right", width: str = "condit
             "transpose": W.T + 0.0,
             "pinv": torch.linalg.pinv(W),
             "unscaled": torch.linalg.solve(precision, W.T),
+            "alone": W.T / precision.diagonal().unsqueeze(-1) / s**power,
         }[slope]
         c = {"right": -(a @ b), "none": 0.0 * (a @ b), "reversed": a @ b}[intercept]
         logvar = {
@@ -842,8 +1109,10 @@ def encoder(slope: str = "bayes", intercept: str = "right", width: str = "condit
             "log sigma": -0.5 * precision.diagonal().log(),
             "marginal": torch.linalg.inv(precision).diagonal().log(),
             "variance": 1 / precision.diagonal(),
+            "noise": 2 * math.log(s) + 0 * precision.diagonal(),
+            "matrix": -precision.abs().log(),
         }[width]
-        return a, c, logvar
+        return {"as asked": (a, c, logvar), "turned": (a.T, c, logvar), "shuffled": (c, a, logvar)}[form]
 
     return wrong
 
@@ -865,15 +1134,15 @@ def encoder_by_least_squares(W: Tensor, b: Tensor, s: float) -> tuple[Tensor, Te
 LINEAR_ENCODER = Exercise(
     "linear_encoder",
     "One function for all frames",
-    15,
+    10,
     2,
     (
         "The posterior's mean (exercise 3) is linear in x. Write it as `slope @ x + intercept`: what stands before x, and what "
         "does −b contribute?",
         "slope = Λ⁻¹Wᵀ/s², intercept = −slope·b, with Λ = I + WᵀW/s². And q's best variances, when it must factorise? You found "
         "them in exercise 5, given Λ.",
-        "logvar is the logarithm of 1/Λ_ii, so `-precision.diagonal().log()`. `torch.linalg.solve(precision, W.T)` saves "
-        "the inverse.",
+        "logvar is the logarithm of a variance, here of 1/Λ_ii, one for each latent. And `torch.linalg.solve(Λ, Wᵀ)` is Λ⁻¹Wᵀ, without "
+        "an inverse.",
     ),
     (
         Mistake(
@@ -881,6 +1150,33 @@ LINEAR_ENCODER = Exercise(
             encoder(slope="transpose"),
             "Wᵀ finds the right directions, and so it is a popular guess. But an encoder *inverts* the decoder, prior and noise "
             "included: Λ⁻¹Wᵀ/s².",
+        ),
+        Mistake(
+            "each number by itself",
+            encoder(slope="alone"),
+            "You divided by Λ's diagonal where its inverse belongs, since q factorises. Its *widths* do take the diagonal only. Its means are "
+            "the posterior's own, and those know of the other numbers: Λ⁻¹Wᵀ/s².",
+        ),
+        Mistake(
+            "the slope transposed",
+            encoder(form="turned"),
+            "Your slope is (D, Z), as for frames in rows. It is used as `slope @ x`, on one frame: (Z, D).",
+        ),
+        Mistake(
+            "the outputs in another order",
+            encoder(form="shuffled"),
+            "First the slope (Z, D), then the intercept (Z,), then logvar.",
+        ),
+        Mistake(
+            "the noise's width for q's",
+            encoder(width="noise"),
+            "log s² says how noisy the *pixels* are. q is about z: its variance is 1/Λ_ii, what prior and all pixels together leave open.",
+        ),
+        Mistake(
+            "a whole matrix of widths",
+            encoder(width="matrix"),
+            "logvar is (Z, Z) here. A q that factorises has one width for each number, (Z,): only Λ's diagonal counts, and the logarithm of "
+            "the other entries means nothing.",
         ),
         Mistake(
             "the pseudo-inverse",

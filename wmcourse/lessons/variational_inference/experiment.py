@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import MultivariateNormal, Normal
 from tqdm.auto import tqdm
 
 from wmcourse.lessons.frames import dodge_frames
@@ -38,6 +38,56 @@ class Encoder(NamedTuple):
     slope: Tensor
     intercept: Tensor
     logvar: Tensor
+
+
+# --- Formulas against dice
+
+
+class Dice:
+    """Standard normal noise in float64 from one seed: ``dice(400, 2)`` throws 800 of them."""
+
+    def __init__(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.generator, dtype=torch.float64)
+
+
+def compare(what: str, exact: float, values: Tensor, weights: Tensor | None = None) -> None:
+    """Print a formula beside the (weighted) mean of samples, with its standard error. Stops where they disagree."""
+    share = torch.full_like(values, 1 / len(values)) if weights is None else weights / weights.sum()
+    mean = (share * values).sum()
+    error = (share * (values - mean)).square().sum().sqrt()
+    print(f"{what:32s} exact {exact:8.4f}   sampled {mean:8.4f} ± {error:.4f}")
+    assert abs(mean - exact) < 5 * error
+
+
+def reading_model(w: float, b: float, s: float) -> tuple[Tensor, Tensor, float]:
+    """The derivation's model as a matrix, a vector and a number: for functions that take W, b and s."""
+    return torch.tensor([[w]], dtype=torch.float64), torch.tensor([b], dtype=torch.float64), s
+
+
+Field = Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
+
+
+def field_losses(mean_field: Field, rho: float, dice: Dice) -> dict[str, Tensor]:
+    """log q(z) − log p(z) at samples of q, whose mean is KL(q ‖ p), for a p of two numbers with the correlation ``rho``:
+    for the q of ``mean_field`` after 400 sweeps, and for one a fifth narrower and one a quarter wider (in variance).
+
+    The same noise for all three, so that their differences are sharp.
+    """
+    covariance = torch.tensor([[1.0, rho], [rho, 1.0]], dtype=torch.float64)
+    truth = MultivariateNormal(torch.zeros(2, dtype=torch.float64), covariance)
+    middle, variances = mean_field(truth.loc, covariance, torch.ones(2, dtype=torch.float64), 400)
+    noise, losses = dice(100_000, 2), {}
+    for name, factor in (("best", 1.0), ("a little narrower", 0.8), ("a little wider", 1.25)):
+        width = (factor * variances).sqrt()
+        samples = middle + width * noise
+        losses[name] = Normal(middle, width).log_prob(samples).sum(-1) - truth.log_prob(samples)
+    return losses
+
+
+# --- A linear model of Dodge
 
 
 @dataclass
@@ -144,6 +194,60 @@ def train(
     return run
 
 
+# --- The trained model, measured
+
+Score = Callable[..., Tensor]  # log_joint(z, x, W, b, s)
+
+
+def evidence_by_bayes(
+    log_joint: Score, posterior: Callable[..., tuple[Tensor, Tensor]], x: Tensor, model: Model
+) -> Tensor:
+    """log p(x) = log p(x, z) − log p(z|x) at one z, the posterior's mean: x (B, D) -> (B,), nats.
+
+    Held against torch's own density of x, which needs a D × D matrix, on the first 64 frames.
+    """
+    centre, covariance = posterior(x, *model)
+    evidence = log_joint(centre[None], x, *model)[0] - MultivariateNormal(centre, covariance).log_prob(centre)
+    full = model.W @ model.W.T + model.s**2 * torch.eye(len(model.W), dtype=x.dtype)
+    assert torch.allclose(evidence[:64], MultivariateNormal(model.b, full).log_prob(x[:64]), atol=1e-3)
+    return evidence
+
+
+def turned(model: Model) -> Model:
+    """The same model with the axes of z turned so that the columns of W stand at right angles: WᵀW is diagonal."""
+    _, axes = torch.linalg.eigh(model.W.T @ model.W)
+    return Model(model.W @ axes, model.b, model.s)
+
+
+def sampled(
+    log_joint: Score, x: Tensor, model: Model, encoder: Encoder, dice: Dice, size: int
+) -> tuple[Tensor, Tensor]:
+    """log p(x, z_s) and log q(z_s) of samples z_s ~ q(z|x): (S, B) each."""
+    centre, width = x @ encoder.slope.T + encoder.intercept, torch.exp(0.5 * encoder.logvar)
+    z = centre + width * dice(size, *centre.shape)
+    return log_joint(z, x, *model), Normal(centre, width).log_prob(z).sum(-1)
+
+
+def compare_bounds(name: str, gap: float, estimate: Tensor, logs: tuple[Tensor, Tensor], closed: Tensor) -> None:
+    """Print a gap, and the ELBO from samples (B,) beside the closed form (B,). Stops where the two disagree."""
+    error = float((logs[0] - logs[1]).var(0).mean().div(logs[0].numel()).sqrt())
+    mean, exact, count = float(estimate.mean()), float(closed.mean()), len(closed)
+    gap = round(gap, 4) + 0.0  # no minus zero
+    print(f"{name:30s} gap {gap:7.4f}   ELBO of {count} frames {mean:.3f} ± {error:.3f}, closed form {exact:.3f}")
+    assert abs(mean - exact) < 5 * error + 1e-3  # a float32 number on the way is allowed
+
+
+def print_bounds(tables: dict[str, NDArray[np.float64]], sizes: list[int], exact: float, closed: float) -> None:
+    """Both bounds' means with their standard errors, a row for each number of samples. Stops where one is no bound."""
+    print(f"exact log p(x) {exact:.2f} nats, exact ELBO {closed:.2f}\n")
+    print("samples            ELBO      importance-weighted")
+    for i, size in enumerate(sizes):
+        (plain, plain_error, _), (weighted, weighted_error, _) = (table[:, i] for table in tables.values())
+        print(f"{size:>7,}   {plain:.2f} ± {plain_error:.2f}      {weighted:.2f} ± {weighted_error:.2f}")
+        assert abs(plain - closed) < 5 * plain_error
+        assert weighted < exact + 5 * weighted_error
+
+
 def deal(
     bound: Callable[[Tensor, Tensor], Tensor], log_joint: Tensor, log_q: Tensor, sizes: list[int]
 ) -> NDArray[np.float64]:
@@ -156,6 +260,16 @@ def deal(
         values = bound(*(pool[: groups * size].reshape(groups, size).T for pool in (log_joint, log_q)))
         columns.append([float(values.mean()), float(values.std()) / math.sqrt(groups), float(values.std())])
     return np.array(columns).T
+
+
+def frames_and_dreams(x: Tensor, model: Model, encoder: Encoder, dice: Dice) -> dict[str, NDArray[np.uint8]]:
+    """Rows of pictures: frames x (n, D), what the decoder makes of their codes, and of z from the prior."""
+    rows = {
+        "frame": x,
+        "from its z": (x @ encoder.slope.T + encoder.intercept) @ model.W.T + model.b,
+        "z ~ prior": dice(len(x), model.W.shape[1]) @ model.W.T + model.b,
+    }
+    return {name: pictures(row) for name, row in rows.items()}
 
 
 def pictures(x: Tensor) -> NDArray[np.uint8]:

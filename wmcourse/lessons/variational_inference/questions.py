@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from wmcourse.lessons.widget import Choice, Question
+from typing import Any
+
+import ipywidgets as widgets
+
+from wmcourse.lessons.widget import Asked, Choice, Question
 
 # Not among the lesson's QUESTIONS: they test what one brings, not what one learns here. § are of the free book
 # "Mathematics for Machine Learning" (Deisenroth, Faisal & Ong 2020), which the lesson links to.
@@ -32,7 +36,7 @@ WARM_UP = (
         (
             Choice(
                 "(8,) and (1024, 1024)",
-                "The second would be W Wᵀ, and W z takes 8 numbers *to* 1024. To refresh: matrix products, § 2.2.",
+                "The second would be W Wᵀ, and W z takes 8 numbers to 1024. To refresh: matrix products, § 2.2.",
             ),
             Choice(
                 "(1024, 8) and (8, 8)",
@@ -58,7 +62,7 @@ WARM_UP = (
             ),
             Choice(
                 "0.24",
-                "That is the *joint* probability of left and “left”. Divide by the probability of hearing “left” at all. To "
+                "That is the joint probability of left and “left”. Divide by the probability of hearing “left” at all. To "
                 "refresh: § 6.3.",
             ),
         ),
@@ -92,13 +96,27 @@ WARM_UP = (
         ),
     ),
     Question(
+        "gradient",
+        "Calculus. L(a, b) = (2a − b)². What is its gradient at a = 1, b = 1?",
+        (
+            Choice(
+                "(4, −2)", "∂L/∂a = 2·(2a − b)·2 = 4 and ∂L/∂b = 2·(2a − b)·(−1) = −2: one slope for each.", right=True
+            ),
+            Choice(
+                "(2, 2)",
+                "Both inner derivatives are lost: 2 by a, and −1 by b. To refresh: partial derivatives, § 5.2.",
+            ),
+            Choice("2", "A gradient has one slope for each variable, so two here. To refresh: § 5.2."),
+        ),
+    ),
+    Question(
         "descent",
         "Neural networks. The loss is L(θ) = (θ − 3)², and θ stands at 1. Where is it after one step of gradient descent with "
         "rate 0.1?",
         (
             Choice(
                 "0.6",
-                "One goes *against* the slope: 1 − 0.1·(−4). You went uphill, away from 3. To refresh: gradient descent, § 7.1.",
+                "One goes against the slope: 1 − 0.1·(−4). You went uphill, away from 3. To refresh: gradient descent, § 7.1.",
             ),
             Choice(
                 "1.2",
@@ -107,7 +125,64 @@ WARM_UP = (
             Choice("1.4", "The slope is 2·(1 − 3) = −4, and 1 − 0.1·(−4) = 1.4: towards 3.", right=True),
         ),
     ),
+    Question(
+        "backward",
+        "Neural networks. In PyTorch you call loss.backward() on a network's loss. What has changed afterwards?",
+        (
+            Choice(
+                "the parameters: they took a step",
+                "That is optimizer.step(), one line later. To refresh: back-propagation, § 5.6, and PyTorch's autograd tutorial.",
+            ),
+            Choice(
+                "each parameter's .grad: the loss's slope by it was added",
+                "Added, hence zero_grad() before. The parameters move when the optimizer steps.",
+                right=True,
+            ),
+            Choice(
+                "the loss: it is smaller",
+                "Nothing was computed anew; only slopes were. To refresh: back-propagation, § 5.6.",
+            ),
+        ),
+    ),
 )
+
+REFRESH = {
+    "chain_rule": "the chain rule (§ 5.1)",
+    "shapes": "matrix products (§ 2.2)",
+    "bayes": "Bayes’ theorem (§ 6.3)",
+    "expectation": "mean and variance (§ 6.4)",
+    "logs": "logarithms, and independence (§ 6.4)",
+    "gradient": "gradients of functions of vectors (§ 5.2 and 5.3)",
+    "descent": "gradient descent (§ 7.1)",
+    "backward": "back-propagation (§ 5.6), and autograd in PyTorch’s own tutorials",
+}
+
+
+class Tally(widgets.HTML):
+    """Where no kernel runs, a sentence."""
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super()._repr_mimebundle_(**kwargs), "text/plain": "What to refresh: run the notebook, and answer."}
+
+
+def tally(asked: list[Asked]) -> Tally:
+    """How many of the warm-up's answers are right so far, and what to refresh; it keeps itself up to date."""
+    line = Tally()
+
+    def count(change: object = None) -> None:
+        answered = [a.question for a in asked if a.answer.value is not None]
+        missed = [REFRESH[q.name] for q in answered if not q.judge(q.given)[0]]
+        words = f"<b>{len(answered)} of {len(asked)} answered, {len(answered) - len(missed)} right.</b>"
+        words += f" To refresh: {'; '.join(missed)}." if missed else ""
+        if len(answered) == len(asked):
+            words += " You are ready." if len(missed) <= 2 else " Read those pages first."
+        line.value = f"<div role='status' aria-live='polite' style='color:var(--jp-ui-font-color1)'>{words}</div>"
+
+    for a in asked:
+        a.answer.observe(count, "value")  # called after the question's own, which notes what was given
+    count()
+    return line
+
 
 QUESTIONS = (
     Question(
@@ -185,7 +260,7 @@ QUESTIONS = (
         (
             Choice(
                 "B, by 3 nats",
-                "B's *bound* is 3 nats higher. A's encoder may be 10 nats below its own evidence and B's 1.",
+                "B's bound is 3 nats higher. A's encoder may be 10 nats below its own evidence and B's 1.",
             ),
             Choice(
                 "one cannot know from this",

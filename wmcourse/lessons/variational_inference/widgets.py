@@ -17,7 +17,18 @@ from numpy.typing import NDArray
 from wmcourse.engine.report import draw_strip
 from wmcourse.lessons.live import Live, still
 from wmcourse.lessons.variational_inference.experiment import Run
-from wmcourse.lessons.widget import BLUE, GREEN, GREY, ORANGE, RED, Explorer, choice, slider, stage
+from wmcourse.lessons.widget import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    Explorer,
+    choice,
+    slider,
+    stage,
+    without_minus_zero,
+)
 from wmcourse.worlds.dodge import begin, draw, picture
 
 W, B, S = 6.0, 16.0, 3.0  # the reading of the agent's column, in pixels: x | z ~ N(6 z + 16, 3²)
@@ -62,6 +73,7 @@ def ceiling() -> Explorer:
     ]
     bottom.set(xlim=(-3.5, 3.5), ylim=(FLOOR, 0), xlabel="z, and the mean μ of q", ylabel="nats")
     shades: list[Any] = []
+    said = {"elbo": 0.0, "level": 0.0, "mu": 0.0, "sigma": 0.0, "x": 0.0}
 
     def move(mu: float, sigma: float, x: float) -> str:
         mean, std = W * (x - B) / (W**2 + S**2), PRECISION**-0.5
@@ -76,6 +88,7 @@ def ceiling() -> Explorer:
         shades.append(bottom.fill_between(GRID, FLOOR, low, color=GREEN, alpha=0.3, lw=0))
         shades.append(bottom.fill_between(GRID, low, level, color=RED, alpha=0.25, lw=0, hatch="///"))
         value = float(closed_elbo(mu, sigma, x))
+        said.update(elbo=value, level=level, mu=mu, sigma=sigma, x=x)
         here.set_data([mu, mu], [FLOOR, level])
         dot.set_data([mu], [max(value, FLOOR)])
         side = -2.7 if mean > 0 else 2.7
@@ -95,8 +108,11 @@ def ceiling() -> Explorer:
     return Explorer(
         figure,
         move,
-        alt="Above, the prior, the posterior and q. Below, the ELBO as a hill over q's mean, with the KL filling the "
-        "space up to the flat log-evidence.",
+        alt=lambda: (
+            "Above, the prior, the posterior and q. Below, the ELBO as a hill over q's mean, with the KL filling the space up to "
+            "the flat log-evidence. At mu = {mu:.1f}, sigma = {sigma:.2f} and x = {x:.1f} the ELBO is {elbo:.2f} and log p(x) "
+            "{level:.2f} nats.".format(**said)
+        ),
         mu=slider("mean μ of q", -3.0, 3.0, -0.4, 0.1),
         sigma=slider("width σ of q", 0.1, 1.5, 0.8, 0.05),
         x=slider("reading x, pixels", 4.0, 28.0, 22.0, 0.5),
@@ -163,7 +179,7 @@ def two_hills() -> Explorer:
 
     def move(which: str, mu: float, sigma: float, apart: float) -> str:
         blur = 1.5
-        if which == "lowest KL(q‖p) from here":
+        if which == "downhill in KL(q‖p)":
             mu, sigma = climb(mu, sigma, apart, blur)
         elif which == "lowest KL(p‖q)":
             mu, sigma = 0.0, math.hypot(apart, blur)
@@ -177,7 +193,7 @@ def two_hills() -> Explorer:
             height = min(value, 9.0)
             bar.set_height(height)
             text.set_position((bar.get_x() + bar.get_width() / 2, height))
-            text.set_text(f"{value:.2f}" + " ↑" * (value > height))
+            text.set_text(without_minus_zero(f"{value:.2f}") + " ↑" * (value > height))
         return (
             f"q = N({mu:.2f}, {sigma:.2f}²): KL(q‖p) = <b>{values[0]:.2f}</b>, so the ELBO is {values[0]:.2f} nats below "
             f"log p(x); KL(p‖q) = {values[1]:.2f}"
@@ -187,7 +203,7 @@ def two_hills() -> Explorer:
         figure,
         move,
         alt="Left, a posterior with two hills and a single bell q; right, bars of the two KLs between them.",
-        which=choice("show", ["your q", "lowest KL(q‖p) from here", "lowest KL(p‖q)"]),
+        which=choice("show", ["your q", "downhill in KL(q‖p)", "lowest KL(p‖q)"]),
         mu=slider("mean μ, pixels", -12.0, 12.0, 2.0, 0.5),
         sigma=slider("width σ, pixels", 0.5, 12.0, 4.0, 0.5),
         apart=slider("hills at ±, pixels", 0.0, 10.0, 9.0, 0.5),

@@ -1,0 +1,195 @@
+"""A learner's whole journey: every student notebook, filled in with right answers that are written differently from the
+course's own, in one folder, in order; then a world model of these parts alone.
+
+It trains everything, so it takes about ten minutes: ``make journey``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+import sympy as sp
+from nbformat import NotebookNode
+
+from wmcourse.classroom.build import SOLUTIONS, fill, student_path
+from wmcourse.engine.parts import PARTS, REFERENCES
+from wmcourse.lessons import open_lesson, progress
+from wmcourse.lessons.errors import LessonError
+from wmcourse.lessons.exercise import Exercise, Task
+from wmcourse.lessons.lesson import Lesson, written
+from wmcourse.lessons.syllabus import SYLLABUS
+
+pytestmark = pytest.mark.journey
+LESSONS = [open_lesson(entry.number) for entry in SYLLABUS if written(entry)]
+LAST = LESSONS[-1]
+# While the last lesson's model works on the learner's parts, the course's own functions of these names cannot be called
+# by any name: their code is another.
+POISON = """
+import functools, types
+from contextlib import contextmanager
+from wmcourse.engine.parts import PARTS, REFERENCES
+from wmcourse.lessons import parts as _parts
+
+def _poisoned(*arguments, **named):
+    raise AssertionError("the course's own function was called")
+
+_use, POISONED = _parts.Parts.use, set()
+
+@contextmanager
+def _alone(self):
+    before = {name: REFERENCES[name].__code__ for name in self.own}
+    with _use(self):
+        for name in before:
+            REFERENCES[name].__code__ = _poisoned.__code__
+        POISONED.update(before)
+        try:
+            yield
+        finally:
+            for name, code in before.items():
+                REFERENCES[name].__code__ = code
+
+_parts.Parts.use = _alone
+"""
+PROOF = """
+import json
+from pathlib import Path
+Path("proof.json").write_text(json.dumps({"poisoned": sorted(POISONED), "calls": parts.calls, "whose": parts.whose}))
+"""
+
+
+def written_differently(task: Task) -> str:
+    """A right answer's text that is not the course's: the first alternative that stands alone in a cell."""
+    for answer in task.alternatives:
+        if not isinstance(task, Exercise):
+            functions = sorted({part.func.__name__ for part in answer.atoms(sp.Function)})
+            return "".join(f"from sympy import {name}\n" for name in functions) + f"{task.name} = {answer}"
+        try:
+            return progress.standalone(answer, task.name)
+        except LessonError:  # a closure, say
+            continue
+    raise AssertionError(f"{task.name} has no alternative whose text stands alone")
+
+
+def journal(lesson: Lesson, **instead: str) -> NotebookNode:
+    """The student notebook, filled in; ``instead`` gives other answers, by the tasks' names."""
+    notebook = nbformat.read(student_path(SOLUTIONS / f"{lesson.entry.stem}.py"), as_version=4)
+    given = {f"step-{task.name}": written_differently(task) for task in lesson.steps.values()}
+    given |= {f"exercise-{task.name}": written_differently(task) for task in lesson.exercises.values()}
+    return fill(notebook, given | {f"exercise-{name}": text for name, text in instead.items()})
+
+
+@dataclass
+class Home:
+    """A learner's folder, and what nbval said of each notebook in it: cell id -> the failure's words."""
+
+    folder: Path
+    failed: dict[str, dict[str, str]]
+
+    def work(self, lesson: Lesson, notebook: NotebookNode) -> None:
+        """Run a notebook under nbval in the folder."""
+        file = self.folder / f"{lesson.entry.stem}.ipynb"
+        nbformat.write(notebook, file)
+        settings = {
+            name: str(self.folder / ".jupyter" / lesson.entry.number / name.lower())
+            for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+        }
+        threads = {} if lesson is LAST else {"OMP_NUM_THREADS": "1"}
+        kept = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+        report = self.folder / f"{lesson.entry.number}.xml"
+        command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "900"]
+        command += ["-p", "no:cacheprovider", "--color=no", "--rootdir=.", f"--junitxml={report.name}", file.name]
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=kept | settings | threads | {"WMCOURSE_HOME": str(self.folder)},
+            capture_output=True,
+            text=True,
+            timeout=2400,
+        )
+        assert done.returncode in (0, 1), done.stdout + done.stderr
+        cells = [cell.id for cell in notebook.cells if cell.cell_type == "code"]
+        cases = {case.get("name"): case for case in ElementTree.parse(report).iter("testcase")}
+        told = {cell: cases[f"Cell {number}"].find("failure") for number, cell in enumerate(cells)}
+        self.failed[lesson.entry.number] = {c: words.text or "" for c, words in told.items() if words is not None}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """All lessons but the last, two at a time, each after the ones before it were begun."""
+    folder = tmp_path_factory.mktemp("journey") / "my"
+    (folder / progress.MARK).mkdir(parents=True)
+    home = Home(folder, {})
+    with ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(home.work, lesson, journal(lesson)) for lesson in LESSONS if lesson is not LAST]:
+            future.result()
+    return home
+
+
+@pytest.mark.parametrize("lesson", [lesson for lesson in LESSONS if lesson is not LAST], ids=lambda x: x.entry.stem)
+def test_a_notebook_with_other_right_answers_passes(home: Home, lesson: Lesson) -> None:
+    assert home.failed[lesson.entry.number] == {}
+
+
+def test_the_parts_are_kept_as_they_were_written(home: Home) -> None:
+    for name, part in PARTS.items():
+        exercise = open_lesson(part.lesson).exercises[name] if part.lesson < LAST.entry.number else None
+        if exercise is None:
+            continue
+        text = (home.folder / "parts" / f"{name}.py").read_text()
+        mine = progress.load_part(name, home.folder)
+        assert mine is not None
+        assert mine.__code__.co_code != REFERENCES[name].__code__.co_code
+        assert written_differently(exercise).split("def ", 1)[1].split("(")[0] in text
+        exercise.judge(mine)
+
+
+@pytest.fixture(scope="module")
+def arrived(home: Home) -> dict[str, Any]:
+    """The last lesson, with the course's own functions made unusable while the learner's parts are at work."""
+    notebook = journal(LAST)
+    notebook.cells.insert(1, nbformat.v4.new_code_cell(POISON, id="poison"))
+    notebook.cells.append(nbformat.v4.new_code_cell(PROOF, id="proof"))
+    home.work(LAST, notebook)
+    assert home.failed[LAST.entry.number] == {}
+    return json.loads((home.folder / "proof.json").read_text())
+
+
+def test_the_world_model_is_made_of_these_parts_alone(home: Home, arrived: dict[str, Any]) -> None:
+    assert set(arrived["poisoned"]) == set(PARTS)
+    assert set(arrived["whose"].values()) == {"yours"}
+    assert {name for name, calls in arrived["calls"].items() if calls} == set(PARTS)
+
+
+def test_progress_is_complete(home: Home, arrived: dict[str, Any]) -> None:
+    done = progress.Progress(home.folder).passed
+    for lesson in LESSONS:
+        missing = [name for name in (*lesson.steps, *lesson.exercises) if f"{lesson.entry.number}/{name}" not in done]
+        assert not missing, lesson.entry.stem
+
+
+def test_a_part_that_went_wrong_is_named(home: Home, tmp_path: Path) -> None:
+    """With a wrong part forced into the folder, the last lesson says which it is, and does not go on."""
+    wrong = open_lesson("03").exercises["kl_standard_normal"].mistakes
+    name, (answer, _) = next(iter(wrong.items()))
+    spoilt = Home(tmp_path / "my", {})
+    shutil.copytree(home.folder / "parts", spoilt.folder / "parts")
+    (spoilt.folder / progress.MARK).mkdir()
+    (spoilt.folder / "parts/kl_standard_normal.py").write_text(progress.standalone(answer, "kl_standard_normal"))
+    notebook = journal(LAST)
+    first = next(i for i, cell in enumerate(notebook.cells) if "your_parts(" in cell.source)
+    notebook.cells = notebook.cells[: first + 1]
+    spoilt.work(LAST, notebook)
+    (words,) = spoilt.failed[LAST.entry.number].values()
+    assert "kl_standard_normal" in words
+    assert name in words
