@@ -100,6 +100,11 @@ STEPS = (
                 i * (1 - alpha),
                 "Each update multiplies by 1 − α once more: a power, not a multiple.",
             ),
+            Mistake(
+                "α the wrong way round, and what has come",
+                1 - alpha**i,
+                "α weighs the new, so 1 − α is what each update keeps of the old; and it is what is *left* that is asked for.",
+            ),
             Mistake("one update too few", (1 - alpha) ** (i - 1), "After the first update, i = 1, 1 − α is left."),
             Mistake("one update too many", (1 - alpha) ** (i + 1), "After the first update, i = 1, 1 − α is left."),
         ),
@@ -143,6 +148,21 @@ STEPS = (
                 "α only as a factor of c",
                 alpha * d * sigma / (1 - alpha * c),
                 "σ keeps 1 − α of what it was and gets α·c: the factor is 1 − α + α·c.",
+            ),
+            Mistake(
+                "σ never smoothed with what it was",
+                d * sigma / (1 - alpha * c),
+                "Two things: the mean's step is α·d·σ, and σ keeps 1 − α of what it was: its factor is 1 − α + α·c.",
+            ),
+            Mistake(
+                "the first σ forgotten",
+                d / (1 - c),
+                "That is how many σ it walks. The step asks how far: times the first σ.",
+            ),
+            Mistake(
+                "divided by the factor",
+                d * sigma / c,
+                "A geometric series is its first term divided by *1 minus* the factor, and with smoothing the factor is not c.",
             ),
             Mistake("the sign in the series", d * sigma / (1 + c), "1 + r + r² + … is 1/(1 − r)."),
         ),

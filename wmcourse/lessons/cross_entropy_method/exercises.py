@@ -40,18 +40,20 @@ def update_cases(rng: Rng) -> Iterator[Case]:
         ((2, 8, 3, 1), 3, 0.0, 0.0, np.float64, "α = 0: nothing moves"),
         ((2, 16, 3, 2), 5, 0.9, 0.1, np.float64, "some scores are NaN or −∞"),
         ((2, 12, 2, 1), 4, 0.8, 0.1, np.float64, "all scores are below 0, and some NaN"),
+        ((2, 14, 3, 2), 6, 1.0, 0.0, np.float32, "a search that has settled: all candidates are nearly 10"),
     ):
         scores = rng.permutation(w * n).reshape(w, n) * 0.7 - (60.0 if "below" in about else 2.0)
         if "NaN or" in about:
-            scores[0, :6], scores[1, 5:9], scores[:, 9] = math.nan, math.nan, -math.inf
+            scores[0, :4], scores[1, 5:9], scores[:, 9] = math.nan, math.nan, -math.inf
         if "below" in about:
             scores[:, 3:5] = math.nan
+        middle, scale = (10.0, 1e-3) if "settled" in about else (0.0, 1.0)
         inputs: dict[str, Any] = {
-            "candidates": rng.normal(0.3, 1.2, (w, n, length, a)).astype(kind),
+            "candidates": (middle + scale * rng.normal(0.3, 1.2, (w, n, length, a))).astype(kind),
             "scores": scores.astype(kind),
             "elites": elites,
-            "mean": rng.normal(0, 1, (w, length, a)).astype(kind),
-            "std": rng.uniform(0.2, 2, (w, length, a)).astype(kind),
+            "mean": (middle + scale * rng.normal(0, 1, (w, length, a))).astype(kind),
+            "std": (scale * rng.uniform(0.2, 2, (w, length, a))).astype(kind),
             "alpha": alpha,
             "min_std": floor,
         }
@@ -95,6 +97,31 @@ def nan_is_zero(candidates: Tensor, scores: Tensor, elites: int) -> Tensor:
 
 def order_of_the_first(candidates: Tensor, scores: Tensor, elites: int) -> Tensor:
     return candidates[:, finite_scores(scores)[0].argsort(descending=True)[:elites]]
+
+
+def smallest_known(candidates: Tensor, scores: Tensor, elites: int) -> Tensor:
+    """The worst, but ``topk(largest=False)`` leaves NaN aside: it is the largest of all numbers."""
+    order = scores.topk(elites, dim=1, largest=False).indices
+    return torch.stack([c[i] for c, i in zip(candidates, order, strict=True)])
+
+
+def best_of_all_worlds(candidates: Tensor, scores: Tensor, elites: int) -> Tensor:
+    order = finite_scores(scores).flatten().argsort(descending=True)[: elites * len(scores)]
+    return candidates.flatten(0, 1)[order].expand(len(scores), *[-1] * (candidates.dim() - 1))
+
+
+def from_the_first_world(candidates: Tensor, scores: Tensor, elites: int) -> Tensor:
+    return candidates[0][finite_scores(scores).argsort(dim=1, descending=True)[:, :elites]]
+
+
+def square_less_square(chosen: Tensor, mean: Tensor) -> Tensor:
+    return (chosen.square().mean(dim=1) - chosen.mean(dim=1).square()).sqrt()
+
+
+def std_before_mean(
+    candidates: Tensor, scores: Tensor, elites: int, mean: Tensor, std: Tensor, alpha: float, min_std: float
+) -> Pair:
+    return cem_update(candidates, scores, elites, mean, std, alpha, min_std)[::-1]
 
 
 def variances_smoothed(old: Tensor, new: Tensor, alpha: float) -> Tensor:
@@ -196,6 +223,12 @@ UPDATE = Exercise(
             "a sort is ascending by default. The population will walk downhill, in earnest.",
         ),
         Mistake(
+            "the smallest scores",
+            updated(smallest_known),
+            "`largest=False` takes the *worst* candidates: more is better here. (And NaN, the largest of all numbers to torch, "
+            "escapes only by luck.)",
+        ),
+        Mistake(
             "α the wrong way round",
             updated(smooth=lambda old, new, alpha: alpha * old + (1 - alpha) * new),
             "You keep a share α of the old and take 1 − α of the new. Published code does it both ways (PETS like yours), so this "
@@ -247,6 +280,22 @@ UPDATE = Exercise(
             "The elites of world 0 were taken in every world. Each has its own scores: index with (W, E) indices and rows.",
         ),
         Mistake(
+            "one world's candidates for all worlds",
+            updated(from_the_first_world),
+            "Each world's indices are right, but they pick from world 0. `candidates[rows, indices]` with "
+            "`rows = torch.arange(W)[:, None]` goes with each row into its own world.",
+        ),
+        Mistake(
+            "all worlds in one heap",
+            updated(best_of_all_worlds),
+            "The best of all worlds together became the elites of each. Worlds do not know of each other: `topk` over `dim=1`.",
+        ),
+        Mistake(
+            "std and mean in the wrong order",
+            std_before_mean,
+            "You return the std first. The mean comes first: `return new_mean, new_std`.",
+        ),
+        Mistake(
             "only the best one counts",
             updated(lambda c, s, e: take(c, s, 1)),
             "One elite has no spread, and luck decides who it is. All E of them are averaged.",
@@ -286,6 +335,12 @@ UPDATE = Exercise(
             updated(spread=lambda chosen, mean: chosen.std(dim=1)),
             "That is torch's default, for estimating a variance without bias. Maximum likelihood, which you derived, divides "
             "by E: `correction=0`. With a single elite yours is NaN, and everything after it, too.",
+        ),
+        Mistake(
+            "the mean square less the square of the mean",
+            updated(spread=square_less_square),
+            "Right on paper, E[x²] − m². But a search that settles makes both nearly the same number, and what is left is "
+            "rounding, or the root of something negative: NaN. Subtract the mean first, as `std` does.",
         ),
         Mistake(
             "the variance in place of the std",
@@ -355,8 +410,8 @@ UPDATE = Exercise(
     shown=update_by_sorting,
     cases=update_cases,
     expects="two tensors (W, L, A): the new mean, and the new std, which is nowhere below the floor",
-    checked="Eight fresh populations: one and several worlds, few and all elites, a single one, α = 0 and 1, a floor that bites, "
-    "NaN and −∞ among the scores; float32 and float64.",
+    checked="Nine fresh populations: one and several worlds, few and all elites, a single one, α = 0 and 1, a floor that bites, "
+    "a search that has settled, NaN and −∞ among the scores; float32 and float64.",
     part=True,
     equivalent={"gradient cut": NO_GRADIENT},
 )
@@ -383,14 +438,20 @@ class Draws:
 
 
 class Rugged:
-    """A score (W, N) with many tops, so that a later population may well be worse; NaN where the first number is low."""
+    """A score (W, N) with many tops, so that a later population may well be worse; NaN where the first number is low.
+
+    As a world that moves on, it gives a little more at each call: who calls it once too often is found out.
+    """
 
     def __init__(self, top: NDArray[Any], broken: float = -math.inf) -> None:
-        self.top, self.broken = torch.from_numpy(top), broken  # (W, 1, L, A)
+        self.top, self.broken, self.calls = torch.from_numpy(top), broken, 0  # (W, 1, L, A)
 
     def __call__(self, plans: Tensor) -> Tensor:
+        self.calls += 1
         apart = plans - self.top
-        value = (torch.cos(9 * apart) - 0.3 * apart.square()).sum(dim=(2, 3)) - 20  # below 0, as costs with a minus are
+        value = (
+            (torch.cos(9 * apart) - 0.3 * apart.square()).sum(dim=(2, 3)) - 20 + 0.01 * self.calls
+        )  # below 0, as costs with a minus are
         return torch.where(plans[:, :, 0, 0] < self.broken, math.nan, value)
 
     def __repr__(self) -> str:
@@ -467,6 +528,13 @@ def searched(
         return back(plan, before, new_mean) if back else plan
 
     return wrong
+
+
+def scored_again(
+    score: Answer, draw: Answer, mean: Tensor, std: Tensor, iterations: int, elites: int, alpha: float, min_std: float
+) -> Plan:
+    found = cem_plan(score, draw, mean, std, iterations, elites, alpha, min_std)
+    return found._replace(score=score(found.actions[:, None])[:, 0])
 
 
 def worst_first(plans: Tensor, scores: Tensor, elites: int) -> Plan:
@@ -597,6 +665,17 @@ PLAN = Exercise(
             "`cem_update` is called without `min_std`, so it takes its default, 0, and the std may collapse.",
         ),
         Mistake(
+            "alpha and the floor not handed on",
+            searched(smoothing=False, floor=False),
+            "`cem_update` is called without `alpha` and `min_std`, so it takes its defaults: no smoothing, no floor.",
+        ),
+        Mistake(
+            "the best plan scored once more",
+            scored_again,
+            "`score` is called again after the last round, for a number that you have already. A call of the model is what a "
+            "search costs, and where the model has chance in it, the second number is another one.",
+        ),
+        Mistake(
             "NaN scores win",
             searched(nan=lambda scores: scores),
             "`cem_update` makes them lose, but your own `topk` or `argmax` for the best plan lets a NaN win. Make NaN −∞ as "
@@ -677,9 +756,11 @@ def first_cases(rng: Rng) -> Iterator[Case]:
         ((2, 4, 3, 1), 0.0, 5.0, 2.0, np.float64, "a range that is not around 0"),
         ((2, 3, 1, 1), -1.0, 1.0, 0.3, np.float32, "a plan of a single step"),
         ((2, 2, 6, 1), -0.5, 0.5, 3.0, np.float64, "much noise in a narrow range"),
+        ((2, 5, 6, 2), -1.0, 1.0, 0.6, np.float64, "a last plan that was made for a wider range"),
     ):
+        reach = 2 if "wider" in about else 1
         inputs: dict[str, Any] = {
-            "last": rng.uniform(low, high, (w, length, a)).astype(kind),
+            "last": rng.uniform(reach * low, reach * high, (w, length, a)).astype(kind),
             "std": std,
             "noise": rng.normal(0, 1, (w, n, length, a)).astype(kind),
             "low": low,
@@ -720,6 +801,19 @@ def noise_clipped(last: Tensor, std: float, noise: Tensor, low: float, high: flo
     plans = mean[:, None] + (std * noise).clamp(low, high)
     plans[:, 0] = mean
     return plans
+
+
+def all_but_the_first_clipped(last: Tensor, std: float, noise: Tensor, low: float, high: float) -> Tensor:
+    mean = shift_plan(last)
+    plans = (mean[:, None] + std * noise).clamp(low, high)
+    plans[:, 0] = mean
+    return plans
+
+
+def noise_alone(last: Tensor, std: float, noise: Tensor, low: float, high: float) -> Tensor:
+    plans = std * noise
+    plans[:, 0] = shift_plan(last)
+    return plans.clamp(low, high)
 
 
 def first_and_one_more(last: Tensor, std: float, noise: Tensor, low: float, high: float) -> Tensor:
@@ -814,6 +908,37 @@ FIRST = Exercise(
             "The noise is within the range, but mean + noise need not be. Clip what will be done: the plan.",
         ),
         Mistake(
+            "the first plan not clipped",
+            all_but_the_first_clipped,
+            "You clip, and put the shifted plan at index 0 afterwards. What is added last can leave the range: clip at the end.",
+        ),
+        Mistake(
+            "clipped at one end",
+            begun(limit=lambda plans, low, high: plans.clamp(min=low)),
+            "Below `low` nothing is left, above `high` there is: `clamp(low, high)`.",
+        ),
+        Mistake(
+            "the noise alone",
+            noise_alone,
+            "Only index 0 knows of the last plan; the others are thrown around 0, as in random shooting. They belong around "
+            "the shifted plan.",
+        ),
+        Mistake(
+            "the variance in place of the std",
+            begun(scale=lambda std, low, high: std**2),
+            "The noise has variance 1: times the std it has the std asked for. You multiply by its square.",
+        ),
+        Mistake(
+            "a plan of zeros at index 0",
+            begun(first=lambda last, mean: torch.zeros_like(mean)),
+            "To do nothing is a candidate in yours, and the shifted plan is not. It is the shifted plan that goes to index 0.",
+        ),
+        Mistake(
+            "shifted along the numbers of an action",
+            begun(shift=lambda last: torch.cat([last[..., 1:], last[..., -1:]], dim=-1)),
+            "Steps are axis 1 of `last` (W, L, A). You dropped the first *number* of each action.",
+        ),
+        Mistake(
             "clipped to ±1 whatever the range",
             begun(limit=lambda plans, low, high: plans.clamp(-1, 1)),
             "The range is [low, high]: the pendulum's torque goes to 2.",
@@ -834,8 +959,8 @@ FIRST = Exercise(
     reference=first_plans,
     cases=first_cases,
     expects="plans (W, N, L, A) within [low, high], the first of each world the shifted plan itself",
-    checked="Five fresh last plans: one and several worlds, a range that is not around 0, a single step, noise that mostly "
-    "leaves the range; float32 and float64.",
+    checked="Six fresh last plans: one and several worlds, a range that is not around 0, a single step, noise that mostly "
+    "leaves the range, a last plan that does; float32 and float64.",
     equivalent={"gradient cut": NO_GRADIENT},
 )
 
@@ -880,9 +1005,21 @@ def coloured(
         out = torch.fft.ifft(torch.fft.fft(white.double(), dim=axis) * gain, dim=axis).real
         if scale == "each":
             out = out / out.std(dim=-2, keepdim=True, correction=0) if steps > 1 else out
+        if scale == "to what it had":
+            out = out * white.double().std() / out.std()
+        if scale == "to one":
+            out = out / out.std()
         return out.to(white.dtype)
 
     return wrong
+
+
+def without_sign(white: Tensor, exponent: float) -> Tensor:
+    frequency = torch.fft.fftfreq(white.shape[-2], dtype=torch.float64).abs()
+    frequency[0] = 1 / white.shape[-2]
+    gain = frequency ** (-exponent / 2)
+    gain = gain / gain.square().mean().sqrt()
+    return torch.fft.ifft(torch.fft.fft(white.double(), dim=-2) * gain[:, None], dim=-2).abs().to(white.dtype)
 
 
 def half_spectrum(white: Tensor, exponent: float) -> Tensor:
@@ -971,6 +1108,24 @@ COLOUR = Exercise(
             coloured(scale="each"),
             "That takes the mean push of a plan out of its scale and makes every plan equally wild. The variance is 1 over "
             "many plans, not within each; at exponent 0 white noise must come back untouched.",
+        ),
+        Mistake(
+            "the draw scaled back to its own std",
+            coloured(scale="to what it had"),
+            "You measure the std of this very draw before and after. That makes the two alike by force, whatever was drawn; the "
+            "variance is to be kept on average over many draws. The gain alone decides that, no sample is needed.",
+        ),
+        Mistake(
+            "the draw scaled to a std of 1",
+            coloured(scale="to one"),
+            "You divide by the std of this very draw. The variance is to be kept on average over many draws: the gain alone "
+            "decides that, no sample is needed.",
+        ),
+        Mistake(
+            "the absolute value of the result",
+            without_sign,
+            "`ifft` gives complex numbers with an imaginary part of 0. Their `.abs()` loses the sign, so all pushes go to one "
+            "side: take `.real`.",
         ),
         Mistake(
             "half of the spectrum counted",
@@ -1123,6 +1278,25 @@ POPULATION = Exercise(
             "The elites are best first: keep from the front.",
         ),
         Mistake(
+            "the last of the elites are kept",
+            populated(keep=lambda elites, kept: elites[:, -kept:]),
+            "The elites are best first, so `-kept:` keeps the worst of them; and with kept = 0 it keeps them all.",
+        ),
+        Mistake(
+            "a zero at the end",
+            populated(
+                shift=lambda old, i: (
+                    torch.cat([old[:, :, 1:], torch.zeros_like(old[:, :, :1])], dim=2) if i == 0 else old
+                )
+            ),
+            "The kept plans end with an action of 0 in yours. Shifting repeats the last action, as in exercise 3.",
+        ),
+        Mistake(
+            "the done action comes back at the end",
+            populated(shift=lambda old, i: old.roll(-1, dims=2) if i == 0 else old),
+            "`roll` brings the first action round to the end. Shifting repeats the last one, as in exercise 3.",
+        ),
+        Mistake(
             "all elites are kept",
             populated(keep=lambda elites, kept: elites),
             "`kept` says how many. All of them cost evaluations, and hold the search to where it was.",
@@ -1163,6 +1337,16 @@ POPULATION = Exercise(
             "the least number is E",
             populated(size=lambda n, decay, i, e: max(int(n * decay**-i), e)),
             "At least *two* candidates for each elite: with E of them all would be elites.",
+        ),
+        Mistake(
+            "the least number for the largest",
+            populated(size=lambda n, decay, i, e: min(int(n * decay**-i), 2 * e)),
+            "`min(…, 2·E)` never draws more than 2·E. At *least* 2·E is asked for, and that is `max`.",
+        ),
+        Mistake(
+            "the kept counted among the n",
+            populated(join=lambda old, new: torch.cat([old, new[:, : new.shape[1] - old.shape[1]]], dim=1)),
+            "You draw so many fewer as are kept. The kept ones join the n new ones: kept + n in all.",
         ),
         Mistake(
             "the new ones first",
@@ -1236,6 +1420,15 @@ def divided_by_number(scores: Tensor, temperature: float) -> Tensor:
     return without_normalising(scores, temperature) / scores.shape[1]
 
 
+def largest_of_all_worlds(scores: Tensor, temperature: float) -> Tensor:
+    weights = torch.exp((scores - scores.max()) / temperature)
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def nan_weights_as_zero(scores: Tensor, temperature: float) -> Tensor:
+    return torch.softmax(scores / temperature, dim=1).nan_to_num(0.0)
+
+
 def raw_exponential(scores: Tensor, temperature: float) -> Tensor:
     weights = torch.exp(scores / temperature)
     return weights / weights.sum(dim=1, keepdim=True)
@@ -1302,6 +1495,17 @@ SOFT = Exercise(
             "first, or let `softmax` do it. It happens to work on small scores.",
         ),
         Mistake(
+            "one largest score for all worlds",
+            softened(largest_of_all_worlds),
+            "You subtract the largest of *all* scores. In a world whose best is far below it every exp is 0, and 0/0 is NaN. "
+            "Subtract each world's own largest (`amax(dim=1, keepdim=True)`), or let `softmax` do it.",
+        ),
+        Mistake(
+            "logarithms for weights",
+            softened(lambda s, t: torch.log_softmax(s / t, dim=1)),
+            "`log_softmax` gives the logarithms of the weights, all below 0. `softmax` gives the weights.",
+        ),
+        Mistake(
             "the weights do not add up to 1",
             softened(without_normalising),
             'exp(…) is there, the division by the sum is not: the "mean" is too long.',
@@ -1348,6 +1552,12 @@ SOFT = Exercise(
             "One NaN among the scores makes softmax NaN, and so the whole plan. Make it −∞: exp(−∞) is a weight of 0.",
         ),
         Mistake(
+            "NaN taken out too late",
+            softened(nan_weights_as_zero, nan=True),
+            "One NaN among the scores makes *all* weights of its world NaN, the good ones, too, and you set them all to 0. Make "
+            "the score −∞ before the softmax.",
+        ),
+        Mistake(
             "NaN counts as 0",
             softened(nan_as_zero, nan=True),
             "Where scores are costs with a minus, 0 is the best there is: a broken plan would win. Make it −∞.",
@@ -1377,7 +1587,7 @@ def categorical_cases(rng: Rng) -> Iterator[Case]:
     ):
         scores = rng.permutation(w * n).reshape(w, n) * 0.4 - (40.0 if "below" in about else 1.0)
         if "NaN" in about:
-            scores[:, 2:6] = math.nan
+            scores[:, 2:4] = math.nan
         p = rng.dirichlet(np.ones(c), (w, length))
         inputs: dict[str, Any] = {
             "plans": np.eye(c)[rng.integers(0, c, (w, n, length))].astype(kind),
@@ -1416,6 +1626,15 @@ def counted(
 def floor_first(plans: Tensor, scores: Tensor, elites: int, p: Tensor, alpha: float, floor: float) -> Tensor:
     frequency = take(plans, scores, elites).mean(dim=1)
     return (1 - alpha) * p + alpha * ((1 - floor) * frequency + floor / p.shape[-1])
+
+
+def add_and_divide(p: Tensor, floor: float) -> Tensor:
+    return (p + floor) / (p + floor).sum(dim=-1, keepdim=True)
+
+
+def frequency_of_all(plans: Tensor, scores: Tensor, elites: int, p: Tensor, alpha: float, floor: float) -> Tensor:
+    frequency = take(plans, scores, elites).sum(dim=1) / plans.shape[1]
+    return (1 - floor) * ((1 - alpha) * p + alpha * frequency) + floor / p.shape[-1]
 
 
 def clamp_and_divide(p: Tensor, floor: float) -> Tensor:
@@ -1479,6 +1698,32 @@ CATEGORICAL = Exercise(
             "the floor added and not mixed in",
             counted(mix=lambda p, floor: p + floor / p.shape[-1]),
             "The probabilities add up to 1 + floor. Take (1 − floor) of p to make room for it.",
+        ),
+        Mistake(
+            "the smallest scores",
+            counted(smallest_known),
+            "`largest=False` takes the *worst* plans: more is better here.",
+        ),
+        Mistake(
+            "the floor added, then divided by the sum",
+            counted(mix=add_and_divide),
+            "These are probabilities, but the uniform distribution's share is then C·floor/(1 + C·floor), not floor. Mix: "
+            "(1 − floor)·p + floor/C.",
+        ),
+        Mistake(
+            "the floor the wrong way round",
+            counted(mix=lambda p, floor: floor * p + (1 - floor) / p.shape[-1]),
+            "Nearly all is uniform in yours: `floor` is the share of the *uniform* distribution.",
+        ),
+        Mistake(
+            "the floor divided by the steps",
+            counted(mix=lambda p, floor: (1 - floor) * p + floor / p.shape[-2]),
+            "p is (W, L, C): `p.shape[1]` are the steps. There are C buttons, `p.shape[-1]`.",
+        ),
+        Mistake(
+            "counts divided by N",
+            frequency_of_all,
+            "The elites are counted, and divided by the number of *all* plans: the probabilities do not add up to 1. Divide by E.",
         ),
         Mistake(
             "the floor undivided",

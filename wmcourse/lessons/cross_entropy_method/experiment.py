@@ -168,12 +168,13 @@ Decide = Callable[[Score, Plan, torch.Generator], Plan]
 # temperature 0.01, 0.1, 1, 10; rate 0.1, 0.3, 1, 2. Most differences in the grid are within the luck of 32 episodes.
 
 
-def cem(tools: Tools, budget: int, std: float, correlation: float = 0.0, rounds: int = 2) -> Decide:
-    """So many rounds, each with its share of the budget. In a single one nothing is fitted."""
+def cem(tools: Tools, budget: int, std: float, correlation: float = 0.0, rounds: int = 2, warm: bool = True) -> Decide:
+    """So many rounds, each with its share of the budget. In a single one nothing is fitted. Not ``warm``: from zeros."""
     each = budget // rounds
 
     def decide(score: Score, last: Plan, generator: torch.Generator) -> Plan:
         first = True
+        last = last if warm else last._replace(actions=torch.zeros_like(last.actions))
 
         def draw(mean: Tensor, sigma: Tensor) -> Tensor:
             nonlocal first

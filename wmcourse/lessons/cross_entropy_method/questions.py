@@ -8,7 +8,7 @@ QUESTIONS = (
     Question(
         "slope",
         "A long straight slope, the top 10 σ away. 100,000 candidates a round, the best tenth are elite, no floor under σ. "
-        "The first round moves the mean by 1.75 σ. How far does the search come?",
+        "Mean and σ become those of the elites, round by round; the first moves the mean by 1.75 σ. How far does the search come?",
         (
             Choice(
                 "to the top, in about six rounds",
@@ -27,7 +27,8 @@ QUESTIONS = (
     ),
     Question(
         "alpha",
-        "On that slope you smooth with α = 0.5 in place of 1, so that σ shrinks more slowly. How far does the search come?",
+        "On that slope you smooth: mean and σ go only half of the way to those of the elites in each round (α = 0.5 in place of 1), so "
+        "that σ shrinks more slowly. How far does the search come?",
         (
             Choice("about twice as far", "σ lasts longer, but each step of the mean is halved, too."),
             Choice(

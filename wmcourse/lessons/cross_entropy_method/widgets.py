@@ -221,7 +221,7 @@ def noise_and_inertia() -> Explorer:
 # --- Still pictures
 
 
-def fan_panel(axes: Axes, fan: Fan, hazards: NDArray[np.float32], title: str) -> None:
+def fan_panel(axes: Axes, fan: Fan, hazards: NDArray[np.float32], title: str, top: float) -> None:
     rules = Rules()
     reach = (rules.agent[0] + rules.hazard) / 2  # from centre to centre: nearer is a hit
     for t, column in hazards:
@@ -230,17 +230,18 @@ def fan_panel(axes: Axes, fan: Fan, hazards: NDArray[np.float32], title: str) ->
     for alive, colour in ((False, GREY), (True, BLUE)):
         for path in fan.x[fan.alive == alive]:
             axes.plot(steps, path, color=colour, lw=0.7, alpha=0.7)
-    axes.set(title=title, xlabel="steps ahead", xlim=(0, steps[-1]), ylim=(0, 20))
+    axes.set(title=title, xlabel="steps ahead", xlim=(0, steps[-1]), ylim=(0, top))
 
 
 def fan_picture(fans: Sequence[tuple[str, Fan]], hazards: NDArray[np.float32]) -> Image:
     """Populations of plans in Dodge: in grey those that are hit, in blue those that survive."""
     figure, axes = stage(3.1 * len(fans), 3.1, len(fans), sharey=True)
+    top = max(20.0, *(float(fan.x.max()) + 1 for _, fan in fans))
     for a, (title, fan) in zip(axes, fans, strict=True):
-        fan_panel(a, fan, hazards, f"{title}:\n{int(fan.alive.sum())} of {len(fan.alive)} survive")
+        fan_panel(a, fan, hazards, f"{title}:\n{int(fan.alive.sum())} of {len(fan.alive)} survive", top)
     axes[0].set_ylabel("agent's column")
     said = "; ".join(f"{title}: {int(fan.alive.sum())} of {len(fan.alive)} survive" for title, fan in fans)
-    shown = still(figure, f"Where 64 plans would take the agent, in red where a hazard would hit it. {said}")
+    shown = still(figure, f"Where 64 plans would take the agent, shaded where a hazard would hit it. {said}")
     few_colours = io.BytesIO()  # hundreds of thin lines: a quarter of the bytes
     Picture.open(io.BytesIO(shown.data)).convert("RGB").quantize(64).save(few_colours, "png", optimize=True)
     shown.data = few_colours.getvalue()
