@@ -135,6 +135,17 @@ LEARNERS = {
             return plan.roll(-1, dims=-2)
         """,
         "comes back at the end",
+    "10": Learner(
+        "10_cross_entropy_method",
+        "surviving",
+        "first_plans",
+        """\
+        def first_plans(last, std, noise, low, high):
+            plans = last[:, None] + std * noise
+            plans[:, 0] = last
+            return plans.clamp(low, high)
+        """,
+        "not shifted",
     ),
 }
 
