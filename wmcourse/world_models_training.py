@@ -213,19 +213,23 @@ class LatentPlanner:
         self.state = (h[index], c[index])
         self.mpc.keep(torch.from_numpy(index))
 
-    @torch.no_grad()
-    def act(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def choose(self, z: Tensor, state: State) -> Tensor:
+        """The first action (W, A) of the best plan found, from z (W, Z) and the memory h and c (W, H)."""
         model, config = self.model, self.config
-        z, _ = model.encode(frames)
 
         def score(plans: Tensor) -> Tensor:  # (W, N, L, A) -> (W, N)
             actions = as_model_action(model.actions, plans)
-            returns = plan_returns(model.rnn, z, self.state, actions, config.temperature, self.generator)
+            returns = plan_returns(model.rnn, z, state, actions, config.temperature, self.generator)
             # Among plans that all survive, the gentle one: it keeps the agent free to move either way.
             return returns - config.effort * plans.square().mean(dim=(2, 3))
 
-        action = as_model_action(model.actions, self.mpc.act(score, worlds=len(frames), generator=self.generator))
-        self.state = model.rnn.step(z, action, self.state)
+        return as_model_action(model.actions, self.mpc.act(score, worlds=len(z), generator=self.generator))
+
+    @torch.no_grad()
+    def act(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        z, _ = self.model.encode(frames)
+        action = self.choose(z, self.state)
+        self.state = self.model.rnn.step(z, action, self.state)
         return action.cpu().numpy()
 
 
