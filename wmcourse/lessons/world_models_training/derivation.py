@@ -79,51 +79,6 @@ STEPS = (
         assumptions="μ real, σ > 0",
     ),
     Step(
-        "code_variance",
-        "The code that the memory would like",
-        4,
-        2,
-        (
-            "Only w²τ²/2, τ²/(2s²) and −½ log τ² depend on τ². Differentiate by τ² and set to 0.",
-            "The derivative is ½(w² + 1/s² − 1/τ²): the best precision 1/τ² is a sum of two precisions.",
-        ),
-        (
-            Mistake(
-                "the old prior's answer",
-                1 / (w**2 + 1),
-                "This is the best variance against N(0, 1), with s = 1: what stage 2 learns, not knowing the memory.",
-            ),
-            Mistake(
-                "the precision for the variance",
-                w**2 + 1 / s**2,
-                "This is 1/τ², the precision of the best code. The variance is its inverse.",
-            ),
-            Mistake(
-                "s in place of s²",
-                1 / (w**2 + 1 / s),
-                "The prior's precision is 1/s²: s is the standard deviation of the memory's prediction.",
-            ),
-            Mistake(
-                "the variance of the prediction added",
-                1 / (w**2 + s**2),
-                "Precisions add, not a precision and a variance: s² is what the memory does *not* know.",
-            ),
-            Mistake(
-                "the frame alone",
-                1 / w**2,
-                "Without the prior's pull this would be the code of a lone frame. The KL adds the memory's precision 1/s².",
-            ),
-            Mistake(
-                "variances added",
-                1 / w**2 + s**2,
-                "Two sources of knowledge make a code *surer*: their precisions add, so that the variance is below both.",
-            ),
-        ),
-        (s**2 / (1 + s**2 * w**2), (w**2 + s**-2) ** -1),
-        expected=CODE_VARIANCE,
-        assumptions="w, s > 0",
-    ),
-    Step(
         "curse_two",
         "The better of two equals",
         4,
@@ -158,44 +113,6 @@ STEPS = (
         ),
         (m + s * sp.sqrt(1 / sp.pi), m + sp.sqrt(2) * s * sp.sqrt(2 / sp.pi) / 2),
         expected=CURSE_TWO,
-        assumptions="m real, s > 0",
-    ),
-    Step(
-        "curse_three",
-        "The best of three equals",
-        4,
-        3,
-        (
-            "Let e be the noise alone (m = 0). Draw two of the three at random: how often is the largest of all among them?",
-            "In 2 of 3 pairs the larger one is the largest of all, in 1 of 3 it is the middle one, whose mean is 0 by "
-            "symmetry. So s/√π = ⅔·E[largest] + ⅓·0.",
-        ),
-        (
-            Mistake("the answer for two", CURSE_TWO, "A third candidate can only raise the maximum."),
-            Mistake(
-                "the ratio upside down",
-                m + 2 * s / (3 * sp.sqrt(sp.pi)),
-                "Two are ⅔ of three, so three are 3/2 of two: the maximum of more is larger.",
-            ),
-            Mistake(
-                "in proportion to the number",
-                m + 3 * s / sp.sqrt(sp.pi),
-                "It does not grow like the number of candidates, nor like the number of pairs, but much more slowly.",
-            ),
-            Mistake(
-                "twice that of two",
-                m + 2 * s / sp.sqrt(sp.pi),
-                "As if a second comparison added as much as the first. It adds half as much.",
-            ),
-            Mistake(
-                "the factor on the value, too",
-                3 * (m + s / sp.sqrt(sp.pi)) / 2,
-                "Only the noise's share grows by 3/2; the true value m stays what it is.",
-            ),
-            Mistake("the sign", m - 3 * s / (2 * sp.sqrt(sp.pi)), "This is the smallest of three."),
-        ),
-        (m + sp.Rational(3, 2) * s / sp.sqrt(sp.pi), m + (CURSE_TWO - m) * sp.Rational(3, 2)),
-        expected=CURSE_THREE,
         assumptions="m real, s > 0",
     ),
 )

@@ -157,16 +157,18 @@ def first_step_only(
 
 
 def plan_returns_in_a_loop(
-    rnn: MDNRNN,
+    rnn: "MDNRNN",
     z: Tensor,
-    state: State,
+    state: "tuple[Tensor, Tensor]",
     plans: Tensor,
     temperature: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
+    from wmcourse import mdn_rnn
+
     worlds, candidates, horizon, _ = plans.shape
     z = z.repeat_interleave(candidates, dim=0)  # world 0 N times, world 1 N times, …
-    state = tuple(part.repeat_interleave(candidates, dim=0) for part in state)
+    state = (state[0].repeat_interleave(candidates, dim=0), state[1].repeat_interleave(candidates, dim=0))
     actions = plans.flatten(0, 1)  # (W·N, L, A)
     total, alive = z.new_zeros(len(z)), z.new_ones(len(z))
     for t in range(horizon):
@@ -390,7 +392,7 @@ Choose = Callable[[Tensor, State], Tensor]
 
 
 def decide(
-    rnn: MDNRNN, choose: Choose, z: Tensor, began: Tensor, h: Tensor, c: Tensor
+    rnn: "MDNRNN", choose: "Choose", z: Tensor, began: Tensor, h: Tensor, c: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     kept = (~began).to(h.dtype)[:, None]
     h, c = kept * h, kept * c  # a new episode begins without memory
@@ -419,7 +421,7 @@ def decided(
 def one_step_ahead(
     rnn: MDNRNN, choose: Choose, z: Tensor, began: Tensor, h: Tensor, c: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    action, h, c = decide(rnn, choose, z, began, h, c)
+    _, h, c = decide(rnn, choose, z, began, h, c)
     return choose(z, (h, c)), h, c
 
 
@@ -743,7 +745,7 @@ def evolution_cases(rng: Rng) -> Iterator[Case]:
 ReturnsOf = Callable[[Tensor], Tensor]
 
 
-def evolve(returns_of: ReturnsOf, noise: Tensor, std: float, elites: int, min_std: float) -> tuple[Tensor, Tensor]:
+def evolve(returns_of: "ReturnsOf", noise: Tensor, std: float, elites: int, min_std: float) -> tuple[Tensor, Tensor]:
     mean = torch.zeros_like(noise[0, 0])
     spread = torch.full_like(mean, std)
     history = []
@@ -900,133 +902,6 @@ EVOLVE = Exercise(
 
 def score_cases(rng: Rng) -> Iterator[Case]:
     for episodes, kind, about in (
-        (30, np.float32, "thirty episodes, capped at 300"),
-        (2, np.float64, "two episodes"),
-        (int(rng.integers(60, 120)), np.float64, "many episodes"),
-        (7, np.float64, "a few"),
-    ):
-        returns = np.minimum(np.round(rng.exponential(150, episodes)) + 12, 300)
-        returns[:2] = 21 + rng.integers(0, 9), 260 + rng.integers(0, 9)  # never all the same
-        yield Case({"returns": returns.astype(kind)}, about)
-
-
-def honest_score(returns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    mean = returns.mean()
-    error = returns.std() / math.sqrt(len(returns))  # torch's std divides by n − 1
-    return mean, mean - 1.96 * error, mean + 1.96 * error
-
-
-def scored(
-    centre: Callable[[Tensor], Tensor] = lambda r: r.mean(),
-    half: Callable[[Tensor], Tensor] = lambda r: 1.96 * r.std() / math.sqrt(len(r)),
-    swap: bool = False,
-) -> Answer:
-    def wrong(returns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        c, h = centre(returns), half(returns)
-        return (c, c + h, c - h) if swap else (c, c - h, c + h)
-
-    return wrong
-
-
-def of_the_episodes(returns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return returns.mean(), returns.quantile(0.025), returns.quantile(0.975)
-
-
-def only_half_widths(returns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    half = 1.96 * returns.std() / math.sqrt(len(returns))
-    return returns.mean(), -half, half
-
-
-def score_by_hand(returns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    n = returns.numel()
-    mean = returns.sum() / n
-    variance = ((returns - mean) ** 2).sum() / (n - 1)
-    half = 1.96 * (variance / n) ** 0.5
-    return mean, mean - half, mean + half
-
-
-def score_in_numpy(returns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    r = returns.numpy()
-    se = np.std(r, ddof=1) / np.sqrt(r.size)
-    return tuple(
-        torch.as_tensor(v, dtype=returns.dtype) for v in (r.mean(), r.mean() - 1.96 * se, r.mean() + 1.96 * se)
-    )
-
-
-SCORE = Exercise(
-    "honest_score",
-    "A score for a sceptic",
-    6,
-    1,
-    (
-        "How sure are you of a *mean* of n episodes? Its standard error is the episodes' standard deviation over √n.",
-        "`returns.std()` divides by n − 1, which is right here: the mean was estimated from the same episodes.",
-        "mean ± 1.96 · std / √n, as three tensors: the mean, the lower end, the upper end.",
-    ),
-    (
-        Mistake(
-            "the spread of the episodes for the error of the mean",
-            scored(half=lambda r: 1.96 * r.std()),
-            "This says where single episodes fall. The mean of n of them is √n times as sure; without it no score could ever be told "
-            "from another.",
-        ),
-        Mistake(
-            "the middle 95 % of the episodes",
-            of_the_episodes,
-            "These are quantiles of the *episodes*. The interval asked for is of the mean: it shrinks with more episodes, they do not.",
-        ),
-        Mistake(
-            "divided by n",
-            scored(half=lambda r: 1.96 * r.std() / len(r)),
-            "The standard error falls with the *root* of n: four times the episodes halve it.",
-        ),
-        Mistake(
-            "std divided by n, not n − 1",
-            scored(half=lambda r: 1.96 * r.std(correction=0) / math.sqrt(len(r))),
-            "The deviations are from the sample's own mean, which lies nearer to them than the true one: divide by n − 1.",
-        ),
-        Mistake(
-            "one standard error",
-            scored(half=lambda r: r.std() / math.sqrt(len(r))),
-            "One standard error to either side holds the true mean in two of three cases; 95 % need 1.96 of them.",
-        ),
-        Mistake(
-            "2 for 1.96",
-            scored(half=lambda r: 2 * r.std() / math.sqrt(len(r))),
-            "A good rule of thumb, and almost right; here the usual 1.96 is asked for, so that scores can be compared.",
-        ),
-        Mistake(
-            "the best episode",
-            scored(centre=lambda r: r.max()),
-            "The best of n episodes grows with n. Nobody who reads a score expects it to be the luckiest one.",
-        ),
-        Mistake(
-            "the median",
-            scored(centre=lambda r: r.median()),
-            "The standard error belongs to the mean. The returns are skewed and capped, so that the median is another number.",
-        ),
-        Mistake("the ends swapped", scored(swap=True), "The order is mean, lower end, upper end: minus comes first."),
-        Mistake(
-            "the interval without its centre",
-            only_half_widths,
-            "These are distances from the mean. Return the ends themselves: mean − half and mean + half.",
-        ),
-    ),
-    (score_by_hand, score_in_numpy),
-    reference=honest_score,
-    cases=score_cases,
-    expects="three tensors without axes: the mean, and the lower and the upper end of its 95 % interval",
-    checked="Two, seven, thirty and many episodes.",
-    equivalent={"gradient cut": "a score is to be read, not to be differentiated"},
-    tolerance=10.0,
-)
-
-
-# --- 6 · Two agents, the same episodes
-
-
-def pair_cases(rng: Rng) -> Iterator[Case]:
-    for episodes, kind, about in (
         (30, np.float32, "thirty common episodes"),
         (3, np.float64, "three"),
         (int(rng.integers(50, 90)), np.float64, "many"),
@@ -1037,110 +912,134 @@ def pair_cases(rng: Rng) -> Iterator[Case]:
         yield Case({"a": a.astype(kind), "b": b.astype(kind)}, about)
 
 
-def paired(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    n = len(a)
-    difference = a - b
-    in_pairs = difference.std() / math.sqrt(n)
-    apart = torch.sqrt(a.var() / n + b.var() / n)
-    return difference.mean(), in_pairs, apart
+Four = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def compare(a: Tensor, b: Tensor) -> Four:
+    root = math.sqrt(len(a))
+    difference = a - b  # episode by episode: their common luck cancels
+    return a.mean(), a.std() / root, difference.mean(), difference.std() / root
+
+
+Centre = Callable[[Tensor], Tensor]
 
 
 def compared(
-    first: Callable[[Tensor, Tensor], Tensor] = lambda a, b: (a - b).mean(),
-    second: Callable[[Tensor, Tensor], Tensor] = lambda a, b: (a - b).std() / math.sqrt(len(a)),
-    third: Callable[[Tensor, Tensor], Tensor] = lambda a, b: ((a.var() + b.var()) / len(a)).sqrt(),
+    centre: Centre = lambda x: x.mean(),
+    error: Centre = lambda x: x.std() / math.sqrt(len(x)),
+    gap: Callable[[Tensor, Tensor], Tensor] = lambda a, b: (a - b).mean(),
+    gap_error: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Answer:
-    def wrong(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return first(a, b), second(a, b), third(a, b)
+    def wrong(a: Tensor, b: Tensor) -> Four:
+        return centre(a), error(a), gap(a, b), gap_error(a, b) if gap_error else error(a - b)
 
     return wrong
 
 
-def errors_swapped(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    difference, in_pairs, apart = paired(a, b)
-    return difference, apart, in_pairs
-
-
-def paired_by_covariance(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def compare_by_hand(a: Tensor, b: Tensor) -> Four:
     n = a.shape[0]
-    together = ((a - a.mean()) * (b - b.mean())).sum() / (n - 1)
-    in_pairs = ((a.var() + b.var() - 2 * together) / n).sqrt()
-    return a.mean() - b.mean(), in_pairs, ((a.var() + b.var()) / n).sqrt()
+    out = []
+    for x in (a, b):
+        mean = x.sum() / n
+        out += [mean, ((x - mean) ** 2).sum() / (n - 1)]
+    together = ((a - out[0]) * (b - out[2])).sum() / (n - 1)
+    return out[0], (out[1] / n) ** 0.5, out[0] - out[2], ((out[1] + out[3] - 2 * together) / n).sqrt()
 
 
-def paired_in_numpy(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    x, y = a.numpy(), b.numpy()
-    d = x - y
-    values = d.mean(), d.std(ddof=1) / len(d) ** 0.5, np.hypot(x.std(ddof=1), y.std(ddof=1)) / len(d) ** 0.5
-    return tuple(torch.tensor(float(v), dtype=a.dtype) for v in values)
+def compare_in_numpy(a: Tensor, b: Tensor) -> Four:
+    x, d = a.numpy(), a.numpy() - b.numpy()
+    values = (x.mean(), x.std(ddof=1) / len(x) ** 0.5, d.mean(), d.std(ddof=1) / len(d) ** 0.5)
+    first, second, third, fourth = (torch.tensor(float(v), dtype=a.dtype) for v in values)
+    return first, second, third, fourth
 
 
-PAIRED = Exercise(
-    "paired",
-    "Two agents, the same episodes",
-    8,
+COMPARE = Exercise(
+    "compare",
+    "A score for a sceptic",
+    10,
     2,
     (
-        "Episode i is the same world for both, so subtract first: each pair gives one difference, free of that world's own luck.",
-        "The mean of the differences, and *their* standard error: std over √n. For comparison: without pairs the variances of the "
-        "two means add up.",
-        "`(a - b).std() / math.sqrt(n)` and `torch.sqrt(a.var() / n + b.var() / n)`.",
+        "How sure are you of a *mean* of n episodes? Its standard error is the episodes' standard deviation (torch's, with n − 1) "
+        "over √n.",
+        "Episode i is the same world for both agents, so subtract first: each pair gives one difference, free of that world's own "
+        "luck. Then treat the differences as you treated the returns.",
+        "`difference = a - b`; then `a.mean()`, `a.std() / math.sqrt(n)`, `difference.mean()`, `difference.std() / math.sqrt(n)`.",
     ),
     (
         Mistake(
+            "the spread of the episodes for the error of the mean",
+            compared(error=lambda x: x.std()),
+            "This says where single episodes fall. The mean of n of them is √n times as sure; without it no score could ever be told "
+            "from another.",
+        ),
+        Mistake(
+            "divided by n",
+            compared(error=lambda x: x.std() / len(x)),
+            "The standard error falls with the *root* of n: four times the episodes halve it.",
+        ),
+        Mistake(
+            "std divided by n, not n − 1",
+            compared(error=lambda x: x.std(correction=0) / math.sqrt(len(x))),
+            "The deviations are from the sample's own mean, which lies nearer to them than the true one: divide by n − 1.",
+        ),
+        Mistake(
+            "the variance for the standard deviation",
+            compared(error=lambda x: x.var() / math.sqrt(len(x))),
+            "A variance is in steps squared. The error of a mean has the mean's own unit.",
+        ),
+        Mistake(
+            "half of the interval for the standard error",
+            compared(error=lambda x: 1.96 * x.std() / math.sqrt(len(x))),
+            "1.96 standard errors are half of the 95 % interval. Asked for is the standard error itself: who reads it may choose.",
+        ),
+        Mistake(
+            "the best episode",
+            compared(centre=lambda x: x.max()),
+            "The best of n episodes grows with n. Nobody who reads a score expects it to be the luckiest one.",
+        ),
+        Mistake(
+            "the median",
+            compared(centre=lambda x: x.median()),
+            "The standard error belongs to the mean. Returns are skewed and capped, so that the median is another number.",
+        ),
+        Mistake(
             "the other minus the one",
-            compared(first=lambda a, b: (b - a).mean()),
+            compared(gap=lambda a, b: (b - a).mean()),
             "It is a − b: positive when a is the better one.",
         ),
         Mistake(
             "the distance, not the difference",
-            compared(first=lambda a, b: (a - b).abs().mean()),
-            "An absolute value makes every luck an advantage: two equal agents would differ.",
+            compared(gap=lambda a, b: (a - b).abs().mean()),
+            "An absolute value turns all luck into an advantage: two equal agents would differ.",
         ),
         Mistake(
             "the pairs torn apart",
-            compared(second=lambda a, b: (a.sort().values - b.sort().values).std() / math.sqrt(len(a))),
-            "Sorted, each episode is compared with some other one: the worst with the worst. Then the pairs mean nothing.",
+            compared(gap_error=lambda a, b: (a.sort().values - b.sort().values).std() / math.sqrt(len(a))),
+            "Sorted, each episode is compared with some other one, the worst with the worst. The pairs *are* the common worlds.",
         ),
         Mistake(
             "without the pairs",
-            compared(second=lambda a, b: ((a.var() + b.var()) / len(a)).sqrt()),
-            "Both errors are the unpaired one. The differences' own standard deviation is smaller, because what two agents have "
-            "in common, the episode's luck, cancels.",
+            compared(gap_error=lambda a, b: ((a.var() + b.var()) / len(a)).sqrt()),
+            "This would be right for two agents in different worlds. In the same worlds the luck that they share cancels in each "
+            "difference, and the error is smaller: take the differences' own standard deviation.",
         ),
         Mistake(
-            "the spread for the error",
-            compared(second=lambda a, b: (a - b).std()),
-            "This is the spread of single differences. The error of their mean is √n times smaller.",
+            "errors added",
+            compared(gap_error=lambda a, b: (a.std() + b.std()) / math.sqrt(len(a))),
+            "Even without pairs errors add in squares; and with pairs you need only the differences' own error.",
         ),
-        Mistake(
-            "errors added, not their squares",
-            compared(third=lambda a, b: (a.std() + b.std()) / math.sqrt(len(a))),
-            "Independent errors add in squares: the root of the sum of the variances.",
-        ),
-        Mistake(
-            "variances subtracted",
-            compared(third=lambda a, b: ((a.var() - b.var()).abs() / len(a)).sqrt()),
-            "Also the variance of a *difference* is a sum: each of the two can be off.",
-        ),
-        Mistake(
-            "n counted twice",
-            compared(third=lambda a, b: ((a.var() + b.var()) / (2 * len(a))).sqrt()),
-            "2n numbers, but two means of n each: every variance is divided by its own n.",
-        ),
-        Mistake("the errors swapped", errors_swapped, "First the error of the pairs, then the one without pairs."),
     ),
-    (paired_by_covariance, paired_in_numpy),
-    reference=paired,
-    cases=pair_cases,
-    expects="three tensors without axes: the mean difference a − b, its standard error in pairs, and without pairs",
+    (compare_by_hand, compare_in_numpy),
+    reference=compare,
+    cases=score_cases,
+    expects="four tensors without axes: a's mean, its standard error, the mean of a − b, and the standard error of that",
     checked="Three, thirty and many episodes, with luck in common.",
     equivalent={"gradient cut": "a score is to be read, not to be differentiated"},
     tolerance=10.0,
 )
 
 
-# --- 7 · A second look
+# --- 6 · A second look
 
 
 def look_cases(rng: Rng) -> Iterator[Case]:
@@ -1266,4 +1165,4 @@ LOOK = Exercise(
     tolerance=10.0,
 )
 
-EXERCISES = (PLANS, DECIDE, CONTROLLERS, EVOLVE, SCORE, PAIRED, LOOK)
+EXERCISES = (PLANS, DECIDE, CONTROLLERS, EVOLVE, COMPARE, LOOK)

@@ -5,8 +5,7 @@ inside a dream, and what a memory is worth in nats.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from wmcourse import mdn_rnn, mixture_density_networks, world_models_training
+from wmcourse.cross_entropy_method import correlated_noise
 from wmcourse.engine.rollouts import Rollouts
 from wmcourse.engine.runs import Config
 from wmcourse.lessons.world_models_training.exercises import decide as course_decide
@@ -51,17 +51,6 @@ class YourAgent(LatentPlanner):
         action, *state = self.decide(self.model.rnn, self.choose, z, self.began, *self.state)
         self.state, self.began = (state[0], state[1]), torch.zeros_like(self.began)
         return action.numpy()
-
-
-@contextmanager
-def two_threads() -> Iterator[None]:
-    """Two cores, on which the course's budgets are measured: with another number a rounding, and so an episode, differs."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 # --- What the memory is worth, in nats
@@ -175,8 +164,6 @@ def dreamt_returns(
 
 def some_plans(config: Config, situations: int, seed: int = 0) -> Tensor:
     """Plans (S, N, L, 1) of slow noise, as the agent's first search draws them."""
-    from wmcourse.cross_entropy_method import correlated_noise
-
     generator = torch.Generator().manual_seed(seed)
     noise = correlated_noise((situations, config.candidates, config.horizon, 1), config.correlation, generator)
     return (0.8 * noise).clamp(-1, 1)

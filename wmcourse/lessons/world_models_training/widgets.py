@@ -222,7 +222,7 @@ def apart() -> Explorer:
         alt="Four bells over one latent dimension: the prior, the memory's expectation, and the code trained apart and together.",
         w=slider("sharpness w of the eye", 0.2, 4.0, 1.0, 0.1),
         s=slider("doubt s of the memory", 0.2, 1.0, 0.4, 0.05),
-        x=slider("where the frame puts z", -1.5, 2.5, 1.2, 0.1),
+        x=slider("where the frame puts z", -1.5, 2.5, 1.8, 0.1),
     )
 
 
