@@ -572,8 +572,9 @@ def controller_cases(rng: Rng) -> Iterator[Case]:
         (1, 5, 3, np.float64, "one controller"),
         (int(rng.integers(4, 7)), 1, 2, np.float64, "one dream each"),
         (2, 3, 1, np.float64, "one number per action"),
+        (2, 2, 7, np.float64, "actions of more numbers than go in"),
     ):
-        latent, hidden = int(rng.integers(2, 5)), int(rng.integers(3, 7))
+        latent, hidden = (2, 3) if action == 7 else (int(rng.integers(2, 5)), int(rng.integers(3, 7)))
         size = action * (latent + hidden + 1)
         inputs = {
             "weights": rng.normal(0, 0.7, (controllers, size)).astype(kind),
