@@ -189,3 +189,17 @@ def test_a_failed_part_stands_in_the_table_and_nothing_runs_on_it(folder: Path) 
         losses()
     with parts.swap("kl_standard_normal", "course").use():
         losses()
+
+
+def test_what_is_trained_on_other_parts_lies_elsewhere(folder: Path, parts: Parts) -> None:
+    base = Path("runs") / "lesson_11"
+    mine = parts.folder(base)
+    assert mine.parent == base.parent
+    assert mine.name.startswith("lesson_11_yours_")
+    assert your_parts(open_lesson("05")).folder(base) == mine  # loaded anew
+    (folder / "parts" / "kl_standard_normal.py").write_text(RIGHT.replace("0.5 * (", "(0.5) * (") + "\n# a word\n")
+    assert your_parts(open_lesson("05")).folder(base) == mine  # nothing but words
+    (folder / "parts" / "kl_standard_normal.py").write_text(RIGHT.replace("mu**2", "mu.square()"))
+    assert your_parts(open_lesson("05")).folder(base) != mine
+    assert parts.folder(base, until="02") == base  # it is of lesson 03
+    assert parts.swap("kl_standard_normal").folder(base) == base

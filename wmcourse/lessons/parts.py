@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import CodeType
 from typing import Any, Literal, NamedTuple
 
 from wmcourse.engine.parts import PARTS, use_parts
@@ -128,6 +131,18 @@ class Parts:
         if strangers:
             raise LessonError(f"There is no part {strangers[0]!r} here: choose among {', '.join(self.whose)}.")
 
+    def folder(self, base: Path, until: str = "08") -> Path:
+        """Where to keep what is trained on these parts, so that what was trained on others is never taken for theirs.
+
+        ``base`` itself when the parts that a training calls (those of the lessons up to ``until``) are all the course's,
+        else a folder beside it for each set of functions.
+        """
+        own = {name: function for name, function in self.own.items() if PARTS[name].lesson <= until}
+        if not own:
+            return base
+        text = "; ".join(f"{name} {fingerprint(own[name])}" for name in sorted(own))
+        return base.with_name(f"{base.name}_yours_{hashlib.sha256(text.encode()).hexdigest()[:8]}")
+
     def table(self) -> Note:
         """Every part: what it does, whose it is, and how many calls yours has received so far."""
         rows = [
@@ -142,6 +157,17 @@ class Parts:
 
     def __repr__(self) -> str:
         return str(self)
+
+
+def fingerprint(function: Callable[..., Any]) -> str:
+    """What a function does, in a word: another one as soon as a line of it does something else."""
+
+    def said(code: CodeType) -> str:
+        inner = [said(value) if isinstance(value, CodeType) else repr(value) for value in code.co_consts]
+        return f"{code.co_code.hex()} {code.co_names} {inner}"
+
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return said(code) if code else repr(type(function))
 
 
 def your_parts(lesson: Lesson, strict: bool = True) -> Parts:

@@ -191,7 +191,8 @@ def plan_by_plan(
     for w in range(len(plans)):
         row = []
         for plan in plans[w]:
-            z_t, s_t, total, alive = z[w : w + 1], (state[0][w : w + 1], state[1][w : w + 1]), 0.0, 1.0
+            z_t, s_t = z[w : w + 1], (state[0][w : w + 1], state[1][w : w + 1])
+            total, alive = z.new_zeros(()), z.new_ones(())
             for action in plan:
                 z_t, reward, done, s_t = mdn_rnn.dream_step(rnn, z_t, action[None], s_t, temperature, generator)
                 total, alive = total + alive * reward[0], alive * (1 - done[0])
@@ -916,7 +917,7 @@ def score_cases(rng: Rng) -> Iterator[Case]:
 Four = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def compare(a: Tensor, b: Tensor) -> Four:
+def compare(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     root = math.sqrt(len(a))
     difference = a - b  # episode by episode: their common luck cancels
     return a.mean(), a.std() / root, difference.mean(), difference.std() / root

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -138,7 +138,7 @@ def true_returns(truth: list[DodgeState], plans: NDArray[np.float32], futures: i
         worlds, candidates, horizon = here.shape
         total = np.zeros((worlds, candidates))
         for _ in range(futures):
-            now = state.reseeded(rng.integers(0, 2**63, worlds).astype(np.uint64))
+            now = state.reseeded(np.asarray(rng.integers(0, 2**63, worlds), np.uint64))
             now = now.take(np.repeat(np.arange(worlds), candidates))
             alive, survived = np.ones(worlds * candidates, bool), np.zeros(worlds * candidates)
             for t in range(horizon):
@@ -203,7 +203,7 @@ def film(model: WorldModel, decide: Decide, seed: int, steps: int = 90) -> Film:
 
         return original(noted, *more)
 
-    agent.mpc.planner.plan = watched  # type: ignore[method-assign]
+    agent.mpc.planner.plan = watched  # type: ignore[method-assign, assignment]
     for _ in range(steps):
         seen.append(frames[0])
         state, (z, _) = agent.state, model.encode(frames)
@@ -236,7 +236,15 @@ def first_latents(model: WorldModel, worlds: int = 256, seed: int = 5_000) -> Te
     return model.encode(frames)[0]
 
 
-@torch.no_grad()
+class Acting(NamedTuple):
+    """A population that acts by the learner's function, where the course's dreams ask a ``LinearController``."""
+
+    act: Act
+
+    def population(self, z: Tensor, h: Tensor, weights: Tensor) -> Tensor:
+        return self.act(weights, z, h)
+
+
 def lives(
     model: WorldModel,
     act: Act,
@@ -247,18 +255,8 @@ def lives(
     generator: torch.Generator,
 ) -> Tensor:
     """Returns (N, E) of N controllers in E dreams each, which end when a coin with the dream's P(done) says so."""
-    n, e = len(weights), len(starts)
-    z, state = starts.repeat(n, 1), model.rnn.initial_state(n * e)
-    total, alive = torch.zeros(n * e), torch.ones(n * e)
-    for _ in range(steps):
-        action = act(weights, z.view(n, e, -1), state[0].view(n, e, -1)).view(n * e, -1)
-        dream = mdn_rnn.dream_step(model.rnn, z, action, state, temperature, generator)
-        z, state = dream.z, dream.state
-        total += alive * dream.reward
-        alive *= torch.rand(n * e, generator=generator) >= dream.done_probability
-        if not alive.any():
-            break
-    return total.view(n, e)
+    acting = cast(LinearController, Acting(act))
+    return world_models_training.dream_returns(model, acting, weights, starts, steps, temperature, generator)
 
 
 class Evolved(NamedTuple):

@@ -197,7 +197,7 @@ def apart() -> Explorer:
     (expected,) = axes.plot(grid, 0 * grid, color=GREEN, lw=2, ls="--", label="what the memory expects")
     (alone,) = axes.plot(grid, 0 * grid, color=ORANGE, lw=2, label="the code, trained apart")
     (joint,) = axes.plot(grid, 0 * grid, color=BLUE, lw=2, label="the code, trained together")
-    axes.set(xlim=(-3, 3), ylim=(0, 3.2), xlabel="one latent dimension z", ylabel="density")
+    axes.set(xlim=(-3, 3), ylim=(0, 2.7), xlabel="one latent dimension z", ylabel="density")
     axes.legend(frameon=False, loc="upper left", fontsize=8)
 
     def draw(w: float, s: float, x: float) -> str:
@@ -275,9 +275,10 @@ def curse() -> Explorer:
 def plan_film(film: Film) -> Explorer:
     """Reality, the plan's dream beside it, the pushes that are planned, and how the candidates scored."""
     decisions, later = len(film.dreams), (0, 3, 6, 9, 12)
+    where = int((film.scores[:, 0] - np.median(film.scores, axis=1)).argmax())  # where choosing matters most
     horizon = film.pushes.shape[1]
     later = tuple(min(t, horizon) for t in later)
-    figure = Figure(figsize=(9.2, 4.2), dpi=100, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(9.2, 3.7), dpi=100, layout="constrained", facecolor="white")
     grid = figure.add_gridspec(2, 7, width_ratios=[1, 1, 1, 1, 1, 0.15, 1.9])
     images: list[list[Any]] = []
     for row, name in enumerate(("what came", "its dream")):
@@ -320,7 +321,7 @@ def plan_film(film: Film) -> Explorer:
         figure,
         draw,
         alt="Frames as they came, the chosen plan's dream of them below, its pushes, and the scores of all candidates.",
-        step=slider("decision", 0, decisions - 1, min(24, decisions - 1), 1),
+        step=slider("decision", 0, decisions - 1, where, 1),
     )
 
 
