@@ -45,8 +45,8 @@ for _ in range(21):  # long enough for three hazards to be in the air
 widgets.dodge_picture(world.state, frames[0])
 
 # %% [markdown]
-# You are the bar at the bottom. One touch ends the episode, each step survived is worth 1, and after 300 steps it is cut off. Left, a hazard shines through
-# the band; right, where the agent looks, it is gone.
+# You are the bar at the bottom. One touch ends the episode, each step survived is worth 1, and after 300 steps it is cut off. Left, a
+# hazard shines through the band; right, where the agent looks, it is gone.
 #
 # **After this lesson you can**
 #
@@ -67,8 +67,9 @@ widgets.dodge_picture(world.state, frames[0])
 # | Close | 10 | – |
 #
 # **From before** you need all of it, a little: the VAE's loss (05), the MDN-RNN and its dream step (08), the receding horizon (09), the
-# cross-entropy method (10). What you did not finish does not stop you: the course's functions stand in, and a table says where. The recipe is that of Ha & Schmidhuber (2018),
-# *World Models*. The main change: where the paper evolves a controller, we plan; and then we evolve one, too.
+# cross-entropy method (10). What you did not finish does not stop you: the course's functions stand in, and a table says where. The recipe
+# is that of Ha & Schmidhuber (2018), *World Models*. The main change: where the paper evolves a controller, we plan; and then we evolve
+# one, too.
 
 # %% keep=true
 display(system_map(highlight=["world", "V", "M", "C"]), lesson.panel())
@@ -85,25 +86,29 @@ for name in ("how_far", "best_of_many", "cold_dream"):
 # %% [markdown]
 # ## Derive
 #
-# **One likelihood, three stages.** The time convention of the whole course: $(z_t,a_t,h_t)\to z_{t+1},r_{t+1},\mathrm{done}_{t+1}$. Suppose that an episode comes about like this: the memory
-# expects a code, $z_t\sim p_M(z_t\mid z_{<t},a_{<t})$ (for the first frame: $\mathcal N(0,I)$), the decoder draws the frame from it, and reward and end follow from the memory. With
-# the encoder $q(z_t\mid x_t)$ lesson 01's bound on the whole episode is
+# **One likelihood, three stages.** The time convention of the whole course: $(z_t,a_t,h_t)\to z_{t+1},r_{t+1},\mathrm{done}_{t+1}$. Suppose
+# that an episode comes about like this: the memory expects a code, $z_t\sim p_M(z_t\mid z_{<t},a_{<t})$ (for the first frame: $\mathcal
+# N(0,I)$), the decoder draws the frame from it, and reward and end follow from the memory. With the encoder $q(z_t\mid x_t)$ lesson 01's
+# bound on the whole episode is
 #
 # $$-\log p(x_{0:T},r_{1:T},d_{1:T}\mid a_{0:T-1})\;\le\;\sum_t\mathbb E_q\big[-\log p(x_t|z_t)\big]+\sum_t\mathbb E_q\big[-\log p_M(z_t,r_t,d_t\mid z_{<t},a_{<t})\big]-\sum_t\mathrm H\big(q(z_t|x_t)\big).$$
 #
-# Look for the stages in it. The first sum is the VAE's reconstruction. The second is the MDN-RNN's loss $\mathcal L_M$ (with done weight 1), *provided that z is drawn from q anew for each batch*: this is why
-# latents are kept as (μ, log σ²), and not as samples. And the VAE's KL is $-\mathrm H(q)+\mathbb E_q[-\log\mathcal N(z_t;0,I)]$. So
+# Look for the stages in it. The first sum is the VAE's reconstruction. The second is the MDN-RNN's loss $\mathcal L_M$ (with done weight
+# 1), *provided that z is drawn from q anew for each batch*: this is why latents are kept as (μ, log σ²), and not as samples. And the VAE's
+# KL is $-\mathrm H(q)+\mathbb E_q[-\log\mathcal N(z_t;0,I)]$. So
 #
 # $$\text{the joint bound}\;=\;\mathcal L_V+\mathcal L_M-\sum_{t\ge1}\mathbb E_q\big[-\log\mathcal N(z_t;0,I)\big].$$
 #
-# Each code is paid for *twice*: to stage 2 at the prices of a standard normal, as if every frame came out of nowhere, and to stage 3 at the prices of the memory. The last term takes the first payment back.
+# Each code is paid for *twice*: to stage 2 at the prices of a standard normal, as if every frame came out of nowhere, and to stage 3 at the
+# prices of the memory. The last term takes the first payment back.
 
 # %% [markdown]
 # ### Step · What is paid twice
 #
 # ●○○ · 4 minutes · `steps.counted_twice.hint()`
 #
-# For one latent dimension with $q=\mathcal N(\mu,\sigma^2)$: what is $\mathbb E_{z\sim q}\big[-\log\mathcal N(z;0,1)\big]$? Write it with `mu` and `sigma`.
+# For one latent dimension with $q=\mathcal N(\mu,\sigma^2)$: what is $\mathbb E_{z\sim q}\big[-\log\mathcal N(z;0,1)\big]$? Write it with
+# `mu` and `sigma`.
 
 # %% step="counted_twice"
 from wmcourse.lessons.world_models_training.derivation import m, mu, s, sigma
@@ -117,11 +122,13 @@ counted_twice = (mu**2 + sigma**2) / 2 + sp.log(2 * sp.pi) / 2
 steps.counted_twice.check(counted_twice)
 
 # %% [markdown]
-# **What is lost by training apart.** If the two terms only *added up* wrongly, nothing would be lost. But the encoder is fitted to the wrong price. In one dimension: a frame
-# $x=wz+\text{noise}$ of variance 1, a code of variance $\tau^2$, a memory that expects $z$ with standard deviation $s<1$. What depends on $\tau^2$ is $\tfrac12w^2\tau^2$ (reconstruction) and
-# $\tfrac12\tau^2/s^2-\tfrac12\log\tau^2$ (KL). Setting the slope to 0 gives $1/\tau^2=w^2+1/s^2$: *precisions add*, what the frame shows and what the memory knows. Stage 2 does not know the memory. For it $s=1$,
-# and its codes are too uncertain by a factor $\rho=(w^2+1/s^2)/(w^2+1)$ in variance, which costs $\tfrac12(\rho-1-\log\rho)$ nats per dimension. The machine checks all three. (And a second loss has no formula: stage 2 spends its nats on
-# what covers many pixels. A small thing that decides over life and death is cheap to forget, and no later stage can bring it back.)
+# **What is lost by training apart.** If the two terms only *added up* wrongly, nothing would be lost. But the encoder is fitted to the
+# wrong price. In one dimension: a frame $x=wz+\text{noise}$ of variance 1, a code of variance $\tau^2$, a memory that expects $z$ with
+# standard deviation $s<1$. What depends on $\tau^2$ is $\tfrac12w^2\tau^2$ (reconstruction) and $\tfrac12\tau^2/s^2-\tfrac12\log\tau^2$
+# (KL). Setting the slope to 0 gives $1/\tau^2=w^2+1/s^2$: *precisions add*, what the frame shows and what the memory knows. Stage 2 does
+# not know the memory. For it $s=1$, and its codes are too uncertain by a factor $\rho=(w^2+1/s^2)/(w^2+1)$ in variance, which costs
+# $\tfrac12(\rho-1-\log\rho)$ nats per dimension. The machine checks all three. (And a second loss has no formula: stage 2 spends its nats
+# on what covers many pixels. A small thing that decides over life and death is cheap to forget, and no later stage can bring it back.)
 
 # %%
 from wmcourse.lessons.world_models_training.derivation import APART, BEST_OF_TWO, d, m_1, m_2, rho, theta, w, z
@@ -139,9 +146,11 @@ proved(lost, APART.subs(rho, (w**2 + 1 / s**2) / (w**2 + 1)), "What the wrong pr
 #
 # ●●○ · 4 minutes · `steps.curse_two.hint()`
 #
-# **The optimiser's curse.** Now you act: you dream N plans and take the best. Let a plan be worth $m$, and its dream say $\hat v=m+e$ with noise $e\sim\mathcal N(0,s^2)$. Each estimate is unbiased. But a maximum is convex, so
-# by Jensen $\mathbb E[\max_i\hat v_i]\ge\max_i\mathbb E[\hat v_i]$: the *chosen* plan's promise is too high. By how much, for two plans that are both worth m, with independent noise? Write
-# $\mathbb E[\max(\hat v_1,\hat v_2)]$ with `m` and `s`. (For $D\sim\mathcal N(0,\theta^2)$, $\mathbb E|D|=\theta\sqrt{2/\pi}$.)
+# **The optimiser's curse.** Now you act: you dream N plans and take the best. Let a plan be worth $m$, and its dream say $\hat v=m+e$ with
+# noise $e\sim\mathcal N(0,s^2)$. Each estimate is unbiased. But a maximum is convex, so by Jensen $\mathbb E[\max_i\hat
+# v_i]\ge\max_i\mathbb E[\hat v_i]$: the *chosen* plan's promise is too high. By how much, for two plans that are both worth m, with
+# independent noise? Write $\mathbb E[\max(\hat v_1,\hat v_2)]$ with `m` and `s`. (For $D\sim\mathcal N(0,\theta^2)$, $\mathbb
+# E|D|=\theta\sqrt{2/\pi}$.)
 
 # %% step="curse_two"
 curse_two = ...  # in m, s
@@ -153,8 +162,11 @@ curse_two = m + s / sp.sqrt(sp.pi)
 steps.curse_two.check(curse_two)
 
 # %% [markdown]
-# **Three, and unequal ones.** Draw two of three equals at random. With chance ⅔ the largest of all is among them, else the better of the two is the middle one, whose mean is m by symmetry. So the bias of two is ⅔ of that of three, which is $\tfrac32 s/\sqrt\pi$. For two
-# plans of *different* worth, with $\theta^2=2s^2$ the variance of the noise's difference, $\mathbb E\max=m_1\Phi(\delta)+m_2\Phi(-\delta)+\theta\varphi(\delta)$ at $\delta=(m_1-m_2)/\theta$: the curse is worst among equals. Below, sympy integrates the first and the third, and dice confirm all three.
+# **Three, and unequal ones.** Draw two of three equals at random. With chance ⅔ the largest of all is among them, else the better of the
+# two is the middle one, whose mean is m by symmetry. So the bias of two is ⅔ of that of three, which is $\tfrac32 s/\sqrt\pi$. For two
+# plans of *different* worth, with $\theta^2=2s^2$ the variance of the noise's difference, $\mathbb
+# E\max=m_1\Phi(\delta)+m_2\Phi(-\delta)+\theta\varphi(\delta)$ at $\delta=(m_1-m_2)/\theta$: the curse is worst among equals. Below, sympy
+# integrates the first and the third, and dice confirm all three.
 
 # %%
 better = expectation(sp.Max(d, 0), m_1 - m_2, theta, d)  # max(a, b) = b + max(a − b, 0)
@@ -184,14 +196,17 @@ for name, (sample, formula) in cases.items():
 # %% [markdown]
 # ## See it
 #
-# **Trained apart, trained together.** One latent dimension. Make the memory sure of itself (small s), and watch both codes: which of them moves to what is expected? When does training apart cost least? (Click a slider, then use the arrow keys.)
+# **Trained apart, trained together.** One latent dimension. Make the memory sure of itself (small s), and watch both codes: which of them
+# moves to what is expected? When does training apart cost least? (Click a slider, then use the arrow keys.)
 
 # %% keep=true
 widgets.apart()
 
 # %% [markdown]
-# **The winner's promise.** Thousands of decisions among N plans. The promise is the orange line, the plan's worth the blue one. First let all plans be equally good (*how much plans differ* at 0). Raise N: what does the winner gain, what its promise? Then let them differ more than the
-# noise: now choosing pays, and the curse shrinks, though it never quite goes. Last, read what a *second look* with fresh noise says: that number is honest, and it costs one more dream.
+# **The winner's promise.** Thousands of decisions among N plans. The promise is the orange line, the plan's worth the blue one. First let
+# all plans be equally good (*how much plans differ* at 0). Raise N: what does the winner gain, what its promise? Then let them differ more
+# than the noise: now choosing pays, and the curse shrinks, though it never quite goes. Last, read what a *second look* with fresh noise
+# says: that number is honest, and it costs one more dream.
 
 # %% keep=true
 display(widgets.curse(), lesson.questions["best_of_many"].reveal())
@@ -199,19 +214,23 @@ display(widgets.curse(), lesson.questions["best_of_many"].reveal())
 # %% [markdown]
 # ## Build it
 #
-# Six functions: what a plan is worth, what is remembered of a decision, a controller, its evolution, a score, and a second look. Each holds one of the mistakes that run without an error, and that you will meet in published code.
+# Six functions: what a plan is worth, what is remembered of a decision, a controller, its evolution, a score, and a second look. Each holds
+# one of the mistakes that run without an error, and that you will meet in published code.
 
 # %% [markdown]
 # ### Exercise 1 · What a plan is worth in the dream ★
 #
 # ●●● · 15 minutes · `ex.plan_returns.hint()`
 #
-# N plans in each of W worlds, `plans` `(W, N, L, A)`, dreamt in one batch, from the frames' codes `z` `(W, Z)` and the agent's memory `state` = (h, c), each `(W, H)`. Return `(W, N)`:
+# N plans in each of W worlds, `plans` `(W, N, L, A)`, dreamt in one batch, from the frames' codes `z` `(W, Z)` and the agent's memory
+# `state` = (h, c), each `(W, H)`. Return `(W, N)`:
 #
 # $$\sum_{t=0}^{L-1} P(\text{alive at }t)\;\hat r_{t+1},\qquad P(\text{alive at }t+1)=P(\text{alive at }t)\,(1-\hat p_{t+1}),\qquad P(\text{alive at }0)=1 .$$
 #
-# A fatal step pays 0, so this is the number of steps that the plan is expected to survive. `mdn_rnn.dream_step(rnn, z, a, state, temperature, generator)` returns `.z`, `.reward`, `.done_probability` and `.state`; write the module's name before it, so that *your* dream step stands there when you run on your own
-# parts. (The course's own function hands `dream_step` to lesson 9's `score_plans`; a loop is as good.)
+# A fatal step pays 0, so this is the number of steps that the plan is expected to survive. `mdn_rnn.dream_step(rnn, z, a, state,
+# temperature, generator)` returns `.z`, `.reward`, `.done_probability` and `.state`; write the module's name before it, so that *your*
+# dream step stands there when you run on your own parts. (The course's own function hands `dream_step` to lesson 9's `score_plans`; a loop
+# is as good.)
 
 # %% exercise="plan_returns"
 from wmcourse import mdn_rnn
@@ -249,8 +268,9 @@ ex.plan_returns.check(plan_returns)
 #
 # ●●○ · 10 minutes · `ex.decide.hint()`
 #
-# One step of the agent's life, in W worlds. `began` `(W,)`, bool, is True where `z` is the first frame of an episode: there the memory must be 0, and *only* there. Then `choose(z, (h, c))` gives the actions `(W, A)`: that is the planner, which looks from this very memory. Then the memory takes in what
-# was seen and done, `rnn.step(z, action, (h, c))`, for the next decision. Return the actions, and the new h and c.
+# One step of the agent's life, in W worlds. `began` `(W,)`, bool, is True where `z` is the first frame of an episode: there the memory must
+# be 0, and *only* there. Then `choose(z, (h, c))` gives the actions `(W, A)`: that is the planner, which looks from this very memory. Then
+# the memory takes in what was seen and done, `rnn.step(z, action, (h, c))`, for the next decision. Return the actions, and the new h and c.
 
 
 # %% exercise="decide"
@@ -280,7 +300,8 @@ ex.decide.check(decide)
 #
 # ●●○ · 10 minutes · `ex.population_action.hint()`
 #
-# The paper's C is as small as can be: $a=\tanh(W[z,h]+b)$. Here N of them act at once, each in E dreams: `weights` `(N, P)` holds a controller in each row, first W `(A, Z+H)` row by row, then b `(A,)`; `z` is `(N, E, Z)`, `h` `(N, E, H)`. Return the actions `(N, E, A)`.
+# The paper's C is as small as can be: $a=\tanh(W[z,h]+b)$. Here N of them act at once, each in E dreams: `weights` `(N, P)` holds a
+# controller in each row, first W `(A, Z+H)` row by row, then b `(A,)`; `z` is `(N, E, Z)`, `h` `(N, E, H)`. Return the actions `(N, E, A)`.
 
 
 # %% exercise="population_action"
@@ -304,8 +325,11 @@ ex.population_action.check(population_action)
 #
 # ●●○ · 15 minutes · `ex.evolve.hint()`
 #
-# Lesson 10's method, with weights in place of actions. `noise` `(G, N, P)` has the standard normal numbers for G generations of N controllers. Begin with mean 0 and the spread `std` in each weight. In each generation: a population around the mean; its returns `returns_of(population)` `(N, E)`, of each controller in each of its dreams;
-# the `elites` best by the *mean* over their dreams; and the new mean and spread from these (maximum likelihood: divided by their number), the spread not below `min_std`. Return the last mean `(P,)` and each generation's mean return over all controllers `(G,)`.
+# Lesson 10's method, with weights in place of actions. `noise` `(G, N, P)` has the standard normal numbers for G generations of N
+# controllers. Begin with mean 0 and the spread `std` in each weight. In each generation: a population around the mean; its returns
+# `returns_of(population)` `(N, E)`, of each controller in each of its dreams; the `elites` best by the *mean* over their dreams; and the
+# new mean and spread from these (maximum likelihood: divided by their number), the spread not below `min_std`. Return the last mean `(P,)`
+# and each generation's mean return over all controllers `(G,)`.
 
 
 # %% exercise="evolve"
@@ -336,7 +360,9 @@ ex.evolve.check(evolve)
 #
 # ●●○ · 10 minutes · `ex.compare.hint()`
 #
-# Two agents have played the same n episodes: `a` and `b`, `(n,)`, are their returns. Return four numbers: the mean of a, and its standard error (with n − 1); the mean of the difference a − b, and *its* standard error, in pairs. (95 % intervals are 1.96 standard errors to either side.)
+# Two agents have played the same n episodes: `a` and `b`, `(n,)`, are their returns. Return four numbers: the mean of a, and its standard
+# error (with n − 1); the mean of the difference a − b, and *its* standard error, in pairs. (95 % intervals are 1.96 standard errors to
+# either side.)
 
 
 # %% exercise="compare"
@@ -357,8 +383,9 @@ ex.compare.check(compare)
 #
 # ●●○ · 10 minutes · `ex.second_look.hint()`
 #
-# The cure of the curse. `first` `(W, S, N)` has S noisy dreams of each of N plans in each of W worlds, `fresh` `(W, S', N)` more dreams of the same plans, with other noise. In each world choose the plan whose `first` dreams have the best mean. Return three tensors `(W,)`: its number, what it promised (that mean), and what the fresh dreams say of
-# *this* plan on average.
+# The cure of the curse. `first` `(W, S, N)` has S noisy dreams of each of N plans in each of W worlds, `fresh` `(W, S', N)` more dreams of
+# the same plans, with other noise. In each world choose the plan whose `first` dreams have the best mean. Return three tensors `(W,)`: its
+# number, what it promised (that mean), and what the fresh dreams say of *this* plan on average.
 
 
 # %% exercise="second_look"
@@ -378,8 +405,11 @@ ex.second_look.check(second_look)
 # %% [markdown]
 # ## Measure it
 #
-# **Whose world model is this?** The table says where each part comes from. Yours are those that passed in this notebook, and those in your folder, each of which has just been judged anew on fresh inputs. One that fails is named here, with the reason; nothing runs on it, and nothing is put in its place behind your back. You choose: mend it in its lesson, or
-# say `parts.swap("lstm_step", "course")`. The other way round, too: swap any part of yours for the course's, or for a function that you want to try, run on from here, and see what changes: the training of each set of parts is kept apart.
+# **Whose world model is this?** The table says where each part comes from. Yours are those that passed in this notebook, and those in your
+# folder, each of which has just been judged anew on fresh inputs. One that fails is named here, with the reason; nothing runs on it, and
+# nothing is put in its place behind your back. You choose: mend it in its lesson, or say `parts.swap("lstm_step", "course")`. The other way
+# round, too: swap any part of yours for the course's, or for a function that you want to try, run on from here, and see what changes: the
+# training of each set of parts is kept apart.
 
 # %%
 parts = your_parts(lesson, strict=False)
@@ -388,8 +418,12 @@ remember, verdict, look_again = lesson.yours("decide"), lesson.yours("compare"),
 parts.table()
 
 # %% [markdown]
-# **Stage 1: watch.** The agent pushes at random, each push is held for ten steps on average, in 64 worlds at once. Frames go to disk as bytes. **Stage 2: an eye.** The VAE learns a code of 16 numbers. While the curves grow: the reconstruction does not go to 0, since a pixel is scored as if it were a coin, and a grey of 0.31 costs 0.62 nats even when it is
-# predicted exactly; and the KL first *rises*, as the eye finds out that spending nats on a code pays. Below the curves: twelve frames of other worlds, and what is drawn from their codes. A hazard that is missing there is missing for good, unless the memory knows better. (A stage that is finished is not done again: delete the run’s folder, below `runs`, to start over. Other parts of yours get a folder of their own.)
+# **Stage 1: watch.** The agent pushes at random, each push is held for ten steps on average, in 64 worlds at once. Frames go to disk as
+# bytes. **Stage 2: an eye.** The VAE learns a code of 16 numbers. While the curves grow: the reconstruction does not go to 0, since a pixel
+# is scored as if it were a coin, and a grey of 0.31 costs 0.62 nats even when it is predicted exactly; and the KL first *rises*, as the eye
+# finds out that spending nats on a code pays. Below the curves: twelve frames of other worlds, and what is drawn from their codes. A hazard
+# that is missing there is missing for good, unless the memory knows better. (A stage that is finished is not done again: delete the run’s
+# folder, below `runs`, to start over. Other parts of yours get a folder of their own.)
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -415,8 +449,11 @@ widgets.strip(
 )
 
 # %% [markdown]
-# **Stage 3: a memory.** Every frame is encoded *once*, as (μ, log σ²), and resampled for each batch. The MDN-RNN predicts a mixture of five Gaussians for each number of the next code, the reward $\hat r$ and the chance $\hat p$ of a hit, on whose misses the loss has a weight of 3: an overlooked ending is what kills. Behind the curves comes the proof: how many calls each function of yours
-# has received so far. A part with 0 calls did not take part, whatever a table says. (`cem_plan`, `shift_plan` and `plan_returns` wait for the planner. With an `lstm_step` of yours this stage goes step by step, and takes about a third longer.)
+# **Stage 3: a memory.** Every frame is encoded *once*, as (μ, log σ²), and resampled for each batch. The MDN-RNN predicts a mixture of five
+# Gaussians for each number of the next code, the reward $\hat r$ and the chance $\hat p$ of a hit, on whose misses the loss has a weight of
+# 3: an overlooked ending is what kills. Behind the curves comes the proof: how many calls each function of yours has received so far. A
+# part with 0 calls did not take part, whatever a table says. (`cem_plan`, `shift_plan` and `plan_returns` wait for the planner. With an
+# `lstm_step` of yours this stage goes step by step, and takes about a third longer.)
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -432,8 +469,12 @@ for name in parts.own:
     print(f"your {name} has been called {parts.calls[name]:,} times so far")
 
 # %% [markdown]
-# **What is a memory worth?** Your derivation has an answer in nats: the same codes, of frames that no stage has seen, at both prices. And you can see it. In the film below the first 16 frames are real. From then on the model gets *no more frames*: its own prediction is its next input, and only the actions are those of reality. Move the slider and look for three things: the step at which a new hazard
-# appears in reality only (it must: it was drawn by chance); a hazard that goes behind the band and comes out where nobody showed it; a fork where the dream goes the other way. Is it luck? Three dreams from the same start, with the same actions: where the world is determined they should agree, where it is not they should part.
+# **What is a memory worth?** Your derivation has an answer in nats: the same codes, of frames that no stage has seen, at both prices. And
+# you can see it. In the film below the first 16 frames are real. From then on the model gets *no more frames*: its own prediction is its
+# next input, and only the actions are those of reality. Move the slider and look for three things: the step at which a new hazard appears
+# in reality only (it must: it was drawn by chance); a hazard that goes behind the band and comes out where nobody showed it; a fork where
+# the dream goes the other way. Is it luck? Three dreams from the same start, with the same actions: where the world is determined they
+# should agree, where it is not they should part.
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -463,14 +504,22 @@ display(
 )
 
 # %% [markdown]
-# So most of what stage 2 pays for a frame was no news at all: the memory knew it already. That is the most compact statement there is of "it has learnt how the world works".
+# So most of what stage 2 pays for a frame was no news at all: the memory knew it already. That is the most compact statement there is of
+# "it has learnt how the world works".
 #
-# **Play inside the dream.** *(Here comes the widget `DreamPlayer`: you steer with the arrow keys through a world that exists only in these weights, with τ as a slider and a view of reality beside it.)* When you play, try three things. Stand still under a hazard: does the dream end you, and how soon does its p(done) know? Play at τ = 0.1: the hazards become predictable, and you can learn
-# where this dream is wrong. Then play at τ = 1.3, where more happens than in the world. Which of the three would you rather be trained in? Keep your answer for the controllers below.
+# **Play inside the dream.** *(Here comes the widget `DreamPlayer`: you steer with the arrow keys through a world that exists only in these
+# weights, with τ as a slider and a view of reality beside it.)* When you play, try three things. Stand still under a hazard: does the dream
+# end you, and how soon does its p(done) know? Play at τ = 0.1: the hazards become predictable, and you can learn where this dream is wrong.
+# Then play at τ = 1.3, where more happens than in the world. Which of the three would you rather be trained in? Keep your answer for the
+# controllers below.
 
 # %% [markdown]
-# **An honest score.** In training no reward was maximised. Now the agent acts: at each decision it encodes the frame, dreams 64 plans of 12 pushes (your `plan_returns`, at τ = 0, less a small price on effort, so that among plans that all survive the gentle one wins), does the first push of the best, remembers (your `decide`), looks again. Every player meets the same 30 episodes,
-# whose seeds are in no training data. The floor is a random agent. The ceiling is an *oracle*: the same planner with as many plans, on the true simulator; it even knows where each hazard in the air will turn. Then your `compare`, against the floor. And below the bars, one episode with all that the agent thought: move through its decisions, and look for one where most candidates are hopeless.
+# **An honest score.** In training no reward was maximised. Now the agent acts: at each decision it encodes the frame, dreams 64 plans of 12
+# pushes (your `plan_returns`, at τ = 0, less a small price on effort, so that among plans that all survive the gentle one wins), does the
+# first push of the best, remembers (your `decide`), looks again. Every player meets the same 30 episodes, whose seeds are in no training
+# data. The floor is a random agent. The ceiling is an *oracle*: the same planner with as many plans, on the true simulator; it even knows
+# where each hazard in the air will turn. Then your `compare`, against the floor. And below the bars, one episode with all that the agent
+# thought: move through its decisions, and look for one where most candidates are hopeless.
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -504,7 +553,9 @@ assert scores["random"].mean < 60
 display(widgets.score_picture(scores), widgets.plan_film(film), lesson.questions["how_far"].reveal(), parts.table())
 
 # %% [markdown]
-# Look at the dots, not only at the bars: many episodes reach the cap, the others end anywhere, and an episode near the mean is rare. The interval is a normal approximation that 30 capped episodes stretch; an oracle's 300 ± 0 says that no failure was *seen*, not that none can happen. And it is about *this* model. Other training seeds move the mean as well. Over 100 episodes each:
+# Look at the dots, not only at the bars: many episodes reach the cap, the others end anywhere, and an episode near the mean is rare. The
+# interval is a normal approximation that 30 capped episodes stretch; an oracle's 300 ± 0 says that no failure was *seen*, not that none can
+# happen. And it is about *this* model. Other training seeds move the mean as well. Over 100 episodes each:
 #
 # | training seed | random | ours | oracle | ours / oracle |
 # |---|---|---|---|---|
@@ -512,9 +563,12 @@ display(widgets.score_picture(scores), widgets.plan_film(film), lesson.questions
 # | 1 | 36 [31, 40] | 289 [281, 297] | 300 [300, 300] | 0.96 |
 # | 2 | 36 [31, 40] | 279 [267, 290] | 300 [300, 300] | 0.93 |
 #
-# (`benchmarks/results/seeds.md`; `python -m benchmarks seeds` makes it anew.) All three are shown. To report the best of them would be the curse once more, one level up.
+# (`benchmarks/results/seeds.md`; `python -m benchmarks seeds` makes it anew.) All three are shown. To report the best of them would be the
+# curse once more, one level up.
 #
-# **What does each mistake cost?** The named mistakes of your exercises run without an error. So let them: each stands in for the right function, for 30 episodes, the same ones. Guess the order before you run it. Two more take something away: a planner that looks one step ahead, and (recorded) a memory with a single Gaussian.
+# **What does each mistake cost?** The named mistakes of your exercises run without an error. So let them: each stands in for the right
+# function, for 30 episodes, the same ones. Guess the order before you run it. Two more take something away: a planner that looks one step
+# ahead, and (recorded) a memory with a single Gaussian.
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -545,13 +599,21 @@ assert ablated["horizon 1"].mean < 0.5 * ours.mean
 widgets.ladder(ablated, "The same 30 episodes, one thing wrong", "ours")
 
 # %% [markdown]
-# Read the last column, in pairs. The memory and the horizon carry the agent. Without a memory it sees every hazard above and below the band, and cannot tell whether it glides left or right, nor where a hazard has turned. One push moves it by at most 0.6 pixels within the next step, so that with horizon 1 all plans live or die alike. One score for all candidates is no planner at all. Planned at τ = 1 it loses some
-# episodes to luck; whether thirty of them prove it, the interval says. And ignoring the end costs *nothing that can be seen*: a fatal step pays 0 here, so a plan that dies is worth one less anyway. In a world without that hint the same line of code would be fatal. A good score is no proof that the code is right: that is what the checks are for.
+# Read the last column, in pairs. The memory and the horizon carry the agent. Without a memory it sees every hazard above and below the
+# band, and cannot tell whether it glides left or right, nor where a hazard has turned. One push moves it by at most 0.6 pixels within the
+# next step, so that with horizon 1 all plans live or die alike. One score for all candidates is no planner at all. Planned at τ = 1 it
+# loses some episodes to luck; whether thirty of them prove it, the interval says. And ignoring the end costs *nothing that can be seen*: a
+# fatal step pays 0 here, so a plan that dies is worth one less anyway. In a world without that hint the same line of code would be fatal. A
+# good score is no proof that the code is right: that is what the checks are for.
 #
-# Over 100 episodes, with more of them (`benchmarks/results/ablations.md`, `python -m benchmarks ablations`): no memory 67 [55, 78], horizon 1 37 [32, 41], a linear controller 82 [68, 95], two rounds of CEM 266 [252, 280] against 265 [251, 280] for the full agent; and K = 1 276 [264, 289]: one Gaussian per number costs 0.15 nats per step of held-out likelihood, and *nothing in the return*, since plans are
-# dreamt at τ = 0, along one component. Likelihood and control are two things.
+# Over 100 episodes, with more of them (`benchmarks/results/ablations.md`, `python -m benchmarks ablations`): no memory 67 [55, 78], horizon
+# 1 37 [32, 41], a linear controller 82 [68, 95], two rounds of CEM 266 [252, 280] against 265 [251, 280] for the full agent; and K = 1 276
+# [264, 289]: one Gaussian per number costs 0.15 nats per step of held-out likelihood, and *nothing in the return*, since plans are dreamt
+# at τ = 0, along one component. Likelihood and control are two things.
 #
-# **Evolution in the dream.** Now the paper's way: no planning. A linear controller with 209 weights, evolved wholly inside the dream, by your `evolve` and your `population_action`. Once in a cold dream, once at τ = 1. Then each is asked how it fares in 100 *fresh* dreams of the kind that it grew up in, and in 100 episodes of the world.
+# **Evolution in the dream.** Now the paper's way: no planning. A linear controller with 209 weights, evolved wholly inside the dream, by
+# your `evolve` and your `population_action`. Once in a cold dream, once at τ = 1. Then each is asked how it fares in 100 *fresh* dreams of
+# the kind that it grew up in, and in 100 episodes of the world.
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -577,7 +639,9 @@ assert in_dream[0.1].mean > 2 * in_world[0.1].mean
 display(widgets.promise_picture(in_dream, in_world, histories), lesson.questions["cold_dream"].reveal())
 
 # %% [markdown]
-# A score that is high in the dream and low in the world is a cheat found out. In the cold dream the memory's most likely component always happens, so that forks and hazards become predictable, and evolution finds what the dream gets wrong. The recorded table (40 generations of 64, `benchmarks/results/temperature.md`, `python -m benchmarks temperature`) has five temperatures:
+# A score that is high in the dream and low in the world is a cheat found out. In the cold dream the memory's most likely component always
+# happens, so that forks and hazards become predictable, and evolution finds what the dream gets wrong. The recorded table (40 generations
+# of 64, `benchmarks/results/temperature.md`, `python -m benchmarks temperature`) has five temperatures:
 #
 # | τ | in the dream | in the world |
 # |---|---|---|
@@ -587,9 +651,14 @@ display(widgets.promise_picture(in_dream, in_world, histories), lesson.questions
 # | 1.15 | 113 [95, 130] | 80 [67, 94] |
 # | 1.30 | 116 [99, 134] | 82 [68, 95] |
 #
-# Read it as it is: hotter dreams make the *promise* honest; the world's scores overlap, so here they do not make a better controller. In the paper (their table for Take Cover) they did: the best world score came at τ = 1.15. *Training* in a hot dream is one thing, *planning* in one another: above you saw what τ = 1 does to a planner, which takes the luckiest of 64 dreams for the best.
+# Read it as it is: hotter dreams make the *promise* honest; the world's scores overlap, so here they do not make a better controller. In
+# the paper (its table for Take Cover) they did: at τ = 0.1 their agent scored 2086 ± 140 in the dream and 193 ± 58 in the world, at τ =
+# 1.15, their best, 918 ± 546 and 1092 ± 556. *Training* in a hot dream is one thing, *planning* in one another: above you saw what τ = 1
+# does to a planner, which takes the luckiest of 64 dreams for the best.
 #
-# **The curse, in your own planner.** More than a hundred moments of the agent's life, 64 plans in each. What did the dream promise (τ = 0), and how many of the 12 steps does each plan survive in the *world*, carried out blindly, over eight draws of the forks to come? Then the noisy case (τ = 1): choose with one dream, and take a second look with eight fresh ones, by your `second_look`.
+# **The curse, in your own planner.** More than a hundred moments of the agent's life, 64 plans in each. What did the dream promise (τ = 0),
+# and how many of the 12 steps does each plan survive in the *world*, carried out blindly, over eight draws of the forks to come? Then the
+# noisy case (τ = 1): choose with one dream, and take a second look with eight fresh ones, by your `second_look`.
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -619,8 +688,11 @@ assert gap.ci95[0] > 0
 widgets.kept_picture(promised, kept_steps, chosen, config.horizon)
 
 # %% [markdown]
-# (The reward head can say a little more than 1 a step, hence promises above 12.) At τ = 0 there is no noise to be lucky with, and still the chosen plan is overestimated more than the average one: the model's *errors* play the part of the noise, and a maximum looks for them. A second look cures luck. It does not cure errors, since a fresh dream of the same model is wrong in the same place; an *ensemble* of models (PETS) can disagree there. What protects
-# our agent is that it looks again at each step: it is held to one push of a promise, not to twelve. Yet choosing pays, for all its curse: compare the two numbers in the first line.
+# (The reward head can say a little more than 1 a step, hence promises above 12.) At τ = 0 there is no noise to be lucky with, and still the
+# chosen plan is overestimated more than the average one: the model's *errors* play the part of the noise, and a maximum looks for them. A
+# second look cures luck. It does not cure errors, since a fresh dream of the same model is wrong in the same place; an *ensemble* of models
+# (PETS) can disagree there. What protects our agent is that it looks again at each step: it is held to one push of a promise, not to
+# twelve. Yet choosing pays, for all its curse: compare the two numbers in the first line.
 
 # %% [markdown]
 # ## Explain it
@@ -640,8 +712,10 @@ for name in ("tripled_odds", "best_seed", "training_score"):
 lesson.card()
 
 # %% [markdown]
-# **Pitfalls, those that you will meet in other people's code.** A planner that resets its hidden state at every step: it plans without velocities. One score, averaged over all candidates. A reward taken before the transition, so that the last state never counts. Planning at high τ: the luckiest dream wins. The best of many seeds, reported with its own interval. Scores on the episodes of the training.
-# And a part that is said to be yours and was never called.
+# **Pitfalls, those that you will meet in other people's code.** A planner that resets its hidden state at every step: it plans without
+# velocities. One score, averaged over all candidates. A reward taken before the transition, so that the last state never counts. Planning
+# at high τ: the luckiest dream wins. The best of many seeds, reported with its own interval. Scores on the episodes of the training. And a
+# part that is said to be yours and was never called.
 #
 # **The paper's words for ours** (Ha & Schmidhuber 2018):
 #
@@ -657,11 +731,15 @@ lesson.card()
 # | V, M, C | V, M, C | our C is a planner (CEM); theirs is $a=W[z,h]+b$, evolved by CMA-ES |
 # | `lives`, `dream_returns` | the rollouts in the "virtual environment" | |
 #
-# **Where this lives.** `wmcourse/world_models_training.py` (three stages, planner, controller, score). `wmcourse parts` says which are yours; `wmcourse train --mine --out runs/mine` trains on them; `wmcourse dream runs/mine` makes a GIF.
+# **Where this lives.** `wmcourse/world_models_training.py` (three stages, planner, controller, score). `wmcourse parts` says which are
+# yours; `wmcourse train --mine --out runs/mine` trains on them; `wmcourse dream runs/mine` makes a GIF.
 #
-# **Try next.** *One number:* `replace(config, done_weight=1.0)` and another `RUN`. What happens to the score, and to the `done` curve? *One extension:* a `collect` in which the trained agent plays in place of chance. Train the memory on both: does the gap to the oracle close?
+# **Try next.** *One number:* `replace(config, done_weight=1.0)` and another `RUN`. What happens to the score, and to the `done` curve? *One
+# extension:* a `collect` in which the trained agent plays in place of chance. Train the memory on both: does the gap to the oracle close?
 #
-# **The paper's own experiments**, from the same commands: `wmcourse train --world CarRacing-v3` (with the extra `box2d`) and `wmcourse train --world VizdoomTakeCover-v1` (with `doom`). Both take hours rather than minutes, and no recorded score of this course is behind them: they are yours to measure.
+# **The paper's own experiments**, from the same commands: `wmcourse train --world CarRacing-v3` (with the extra `box2d`) and `wmcourse
+# train --world VizdoomTakeCover-v1` (with `doom`). Both take far longer than Dodge, and this course has no recorded score for them: they
+# are yours to measure.
 #
 # **Projects**, a week or two each:
 #
@@ -680,7 +758,11 @@ lesson.card()
 # | code | works on your machine | one command makes each number | tests that a mutant of your part would fail |
 # | words | what was done | what was found | what a reader should now believe, and how firmly |
 #
-# **You can now read** Ha & Schmidhuber (2018), [*World Models*](https://arxiv.org/abs/1803.10122), whole; Hafner et al. (2019), [*PlaNet*](https://arxiv.org/abs/1811.04551): CEM in a latent space, V and M trained *together* on the bound of this lesson; Hafner et al. (2020), [*Dreamer*](https://arxiv.org/abs/1912.01603): an actor in place of the planner, trained
-# through the dream; Chua et al. (2018), [*PETS*](https://arxiv.org/abs/1805.12114), Algorithm 1 and its ensembles; Smith & Winkler (2006), *The Optimizer's Curse*; and Henderson et al. (2018), [*Deep Reinforcement Learning that Matters*](https://arxiv.org/abs/1709.06560), on seeds and scores.
+# **You can now read** Ha & Schmidhuber (2018), [*World Models*](https://arxiv.org/abs/1803.10122), whole; Hafner et al. (2019),
+# [*PlaNet*](https://arxiv.org/abs/1811.04551): CEM in a latent space, V and M trained *together* on the bound of this lesson; Hafner et al.
+# (2020), [*Dreamer*](https://arxiv.org/abs/1912.01603): an actor in place of the planner, trained through the dream; Chua et al. (2018),
+# [*PETS*](https://arxiv.org/abs/1805.12114), Algorithm 1 and its ensembles; Smith & Winkler (2006), *The Optimizer's Curse*; and Henderson
+# et al. (2018), [*Deep Reinforcement Learning that Matters*](https://arxiv.org/abs/1709.06560), on seeds and scores.
 #
-# **The last word.** You have derived, written, checked, broken and measured every part of a system that learns a world from pixels and plans in it. Whatever comes after world models will have an eye, a memory, a will, and somebody who has to report an honest score.
+# Here the course ends. You have derived, written, broken and measured every part of a system that learns a world from pixels and acts in
+# it. Whatever comes after it will need somebody who can report an honest score.

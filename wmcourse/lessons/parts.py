@@ -134,8 +134,8 @@ class Parts:
     def folder(self, base: Path, until: str = "08") -> Path:
         """Where to keep what is trained on these parts, so that what was trained on others is never taken for theirs.
 
-        ``base`` itself when the parts that a training calls (those of the lessons up to ``until``) are all the course's,
-        else a folder beside it for each set of functions.
+        ``base`` itself when all parts that a training calls (of the lessons up to ``until``) are the course's, else a
+        folder beside it for each set of functions.
         """
         own = {name: function for name, function in self.own.items() if PARTS[name].lesson <= until}
         if not own:
@@ -146,7 +146,7 @@ class Parts:
     def table(self) -> Note:
         """Every part: what it does, whose it is, and how many calls yours has received so far."""
         rows = [
-            f"| {PARTS[name].lesson} | `{name}` | {PARTS[name].what} | {whose} "
+            f"| {PARTS[name].lesson} | `{name}` | {PARTS[name].what} | {whose.replace('|', '/')} "
             f"| {f'{self.calls[name]:,}' if name in self.yours else '–'} |"
             for name, whose in self.whose.items()
         ]
