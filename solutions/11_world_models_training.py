@@ -413,7 +413,7 @@ ex.second_look.check(second_look)
 
 # %%
 parts = your_parts(lesson, strict=False)
-choose_weights, act = lesson.yours("evolve"), lesson.yours("population_action")
+search, act = lesson.yours("evolve"), lesson.yours("population_action")
 remember, verdict, look_again = lesson.yours("decide"), lesson.yours("compare"), lesson.yours("second_look")
 parts.table()
 
@@ -492,7 +492,13 @@ for name, values, what in (
 ):
     mean, (low, high), *_ = summarize(values)
     print(f"{name:<9} {mean:6.2f} nats per frame [{low:.2f}, {high:.2f}]   {what}")
-assert abs((nats.rate + nats.surprise - nats.twice - nats.joint).mean()) < 1e-3  # the derivation's sum
+left_over = (
+    nats.rate + nats.surprise - nats.twice - nats.joint
+)  # 0 by the derivation; the first and the third are in closed form
+print(
+    f"L_V's KL + L_M − twice − joint = {left_over.mean():+.3f} ± {left_over.std(ddof=1) / math.sqrt(len(left_over)):.3f}"
+)
+assert abs(left_over.mean()) < 5 * left_over.std(ddof=1) / math.sqrt(len(left_over))
 assert nats.joint.mean() < nats.rate.mean() / 3
 rows = {"reality": real[awake - 1 :][:30:3]} | {
     f"dream {i + 1}": other[awake - 1 :][:30:3] for i, other in enumerate(others)
@@ -548,7 +554,7 @@ for name, title in titles.items():
         f"{title:<32} {mean:6.1f} ± {1.96 * error:4.1f}   ahead of random by {ahead:6.1f} ± {1.96 * its_error:4.1f}   (95 %)"
     )
 print(f"ours = {ours.mean / scores['random'].mean:.1f} × random = {ours.mean / scores['oracle'].mean:.2f} × oracle")
-assert ours.mean > 0.6 * scores["oracle"].mean
+assert ours.mean > 0.6 * scores["oracle"].mean, "Far below the oracle: which part have you changed?"
 assert scores["random"].mean < 60
 display(widgets.score_picture(scores), widgets.plan_film(film), lesson.questions["how_far"].reveal(), parts.table())
 
@@ -621,7 +627,7 @@ widgets.ladder(ablated, "The same 30 episodes, one thing wrong", "ours")
 in_dream, in_world, histories = {}, {}, {}
 with parts.use():
     for tau_ in (0.1, 1.0):
-        grown = experiment.evolve_in_dream(model, choose_weights, act, tau_, seed=SEED)
+        grown = experiment.evolve_in_dream(model, search, act, tau_, seed=SEED)
         histories[tau_] = grown.history
         starts = experiment.first_latents(model, 100, seed=7_000)
         noise = torch.Generator().manual_seed(SEED + 1)
@@ -759,7 +765,7 @@ lesson.card()
 # | words | what was done | what was found | what a reader should now believe, and how firmly |
 #
 # **You can now read** Ha & Schmidhuber (2018), [*World Models*](https://arxiv.org/abs/1803.10122), whole; Hafner et al. (2019),
-# [*PlaNet*](https://arxiv.org/abs/1811.04551): CEM in a latent space, V and M trained *together* on the bound of this lesson; Hafner et al.
+# [*PlaNet*](https://arxiv.org/abs/1811.04551): CEM in a latent space, and V and M trained *together* on a bound like this lesson's; Hafner et al.
 # (2020), [*Dreamer*](https://arxiv.org/abs/1912.01603): an actor in place of the planner, trained through the dream; Chua et al. (2018),
 # [*PETS*](https://arxiv.org/abs/1805.12114), Algorithm 1 and its ensembles; Smith & Winkler (2006), *The Optimizer's Curse*; and Henderson
 # et al. (2018), [*Deep Reinforcement Learning that Matters*](https://arxiv.org/abs/1709.06560), on seeds and scores.
