@@ -167,6 +167,29 @@ def planner_for(config: Config, actions: ActionCode) -> CEM | CategoricalCEM:
     )
 
 
+def plan_returns(
+    rnn: MDNRNN,
+    z: Tensor,
+    state: State,
+    plans: Tensor,
+    temperature: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """What N plans are worth in the dream, in each of W worlds: plans (W, N, L, A) -> expected returns (W, N).
+
+        Σ_t P(alive at t)·r_{t+1},    P(alive at t+1) = P(alive at t)·(1 - P(done at t+1))
+
+    Each plan is dreamt once, from z (W, Z) and the memory ``state``, h and c (W, H), that the agent has at this moment.
+    """
+
+    def step(state: tuple[Tensor, ...], action: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        z, h, c = state
+        dream = dream_step(rnn, z, action, (h, c), temperature, generator)
+        return (dream.z, *dream.state), dream.reward, dream.done_probability
+
+    return score_plans(step, (z, *state), plans)
+
+
 class LatentPlanner:
     """Acts from pixels by planning in the dream: encode, imagine ``candidates`` futures, begin the best.
 
@@ -190,23 +213,23 @@ class LatentPlanner:
         self.state = (h[index], c[index])
         self.mpc.keep(torch.from_numpy(index))
 
-    @torch.no_grad()
-    def act(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def choose(self, z: Tensor, state: State) -> Tensor:
+        """The first action (W, A) of the best plan found, from z (W, Z) and the memory h and c (W, H)."""
         model, config = self.model, self.config
-        z, _ = model.encode(frames)
-
-        def step(state: tuple[Tensor, ...], action: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-            z, h, c = state
-            action = as_model_action(model.actions, action)
-            dream = dream_step(model.rnn, z, action, (h, c), config.temperature, self.generator)
-            return (dream.z, *dream.state), dream.reward, dream.done_probability
 
         def score(plans: Tensor) -> Tensor:  # (W, N, L, A) -> (W, N)
+            actions = as_model_action(model.actions, plans)
+            returns = plan_returns(model.rnn, z, state, actions, config.temperature, self.generator)
             # Among plans that all survive, the gentle one: it keeps the agent free to move either way.
-            return score_plans(step, (z, *self.state), plans) - config.effort * plans.square().mean(dim=(2, 3))
+            return returns - config.effort * plans.square().mean(dim=(2, 3))
 
-        action = as_model_action(model.actions, self.mpc.act(score, worlds=len(frames), generator=self.generator))
-        self.state = model.rnn.step(z, action, self.state)
+        return as_model_action(model.actions, self.mpc.act(score, worlds=len(z), generator=self.generator))
+
+    @torch.no_grad()
+    def act(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        z, _ = self.model.encode(frames)
+        action = self.choose(z, self.state)
+        self.state = self.model.rnn.step(z, action, self.state)
         return action.cpu().numpy()
 
 

@@ -146,6 +146,23 @@ LEARNERS = {
             return plans.clamp(low, high)
         """,
         "not shifted",
+    "11": Learner(
+        "11_world_models_training",
+        "curse_two",
+        "plan_returns",
+        """\
+        from wmcourse import mdn_rnn
+        from wmcourse.model_predictive_control import score_plans
+
+
+        def plan_returns(rnn, z, state, plans, temperature=0.0, generator=None):
+            def step(now, a):
+                dream = mdn_rnn.dream_step(rnn, now[0], a, now[1:], temperature, generator)
+                return (dream.z, *dream.state), dream.reward, dream.done_probability
+
+            return score_plans(step, (z, *rnn.initial_state(len(z))), plans)
+        """,
+        "reset at every plan",
     ),
 }
 

@@ -348,6 +348,35 @@ def test_cem_plan(course: Run) -> None:
         reference("cem_plan")(torch.sum, torch.add, torch.zeros(1, 2, 1), torch.ones(1, 2, 1), 0, 1)
 
 
+# --- Lesson 11: what a plan is worth
+
+
+def test_plan_returns(course: Run) -> None:
+    seen: list[tuple[Tensor, float]] = []
+
+    def pushing_pays(rnn: Any, z: Tensor, state: Any, plans: Tensor, temperature: float, generator: Any) -> Tensor:
+        seen.append((state[0], temperature))
+        return plans.sum(dim=(2, 3))
+
+    def score(plans: Tensor) -> Tensor:
+        return plans.sum(dim=(2, 3)) - TINY.effort * plans.square().mean(dim=(2, 3))
+
+    with use_parts({"plan_returns": pushing_pays}):
+        actions, plan = played(course.model, replace(TINY, temperature=0.7), acts=1)
+    expected = planner_for(TINY, course.model.actions).plan(score, None, 2, torch.Generator().manual_seed(1))
+    assert torch.equal(plan.actions, expected.actions)
+    assert torch.equal(plan.score, expected.score)
+    np.testing.assert_array_equal(actions[0], expected.actions[:, 0])
+    assert {temperature for _, temperature in seen} == {0.7}
+
+    seen.clear()
+    with use_parts({"plan_returns": pushing_pays}):
+        played(course.model, acts=2)
+    (first, _), *_, (last, _) = seen
+    assert not first.any()  # an episode begins without memory
+    assert last.abs().sum() > 0  # and goes on with it
+
+
 # --- The same function, the same bits; and never the course's where the learner's should stand
 
 
@@ -498,6 +527,7 @@ def test_a_part_that_returns_another_kind_is_named(name: str, wrong: Any, words:
         ("cem_update", lambda candidates, scores, elites, mean, std, *_: (mean[0], std[0])),
         ("cem_plan", lambda score, draw, mean, *_: mean),
         ("sample_mixture", lambda log_pi, mu, *_: mu),
+        ("plan_returns", lambda rnn, z, state, plans, *_: plans.sum(dim=(1, 2, 3))),
     ],
 )
 def test_a_part_that_returns_another_kind_while_playing_is_named(name: str, wrong: Any, course: Run) -> None:
@@ -576,5 +606,5 @@ def test_the_table() -> None:
         assert part.name == name
         assert reference(name).__module__ == f"wmcourse.{part.module}"
         assert part.what
-    for name in ("reparameterize", "vae_loss", "sequence_loss", "dream_step"):
+    for name in ("reparameterize", "vae_loss", "sequence_loss", "dream_step", "plan_returns"):
         assert wm in [module for module, _ in PLACES[name]]

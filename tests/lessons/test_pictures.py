@@ -9,10 +9,11 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from wmcourse.lessons import live, world_models_training
+from wmcourse.lessons import live
 from wmcourse.lessons.live import Live, png, still
 from wmcourse.lessons.map import PARTS, system_map
-from wmcourse.lessons.world_models_training import DreamSlider, GamePlot, TrainingPlot, score_picture, strip
+from wmcourse.lessons.world_models_training import widgets
+from wmcourse.lessons.world_models_training.widgets import DreamSlider, GamePlot, TrainingPlot, score_picture, strip
 from wmcourse.world_models_training import Score
 from wmcourse.worlds import DodgeVectorEnv
 from wmcourse.worlds.dodge import picture
@@ -120,7 +121,7 @@ def test_strips_and_scores_are_pictures_with_words() -> None:
     assert "ours" in picture.alt
     assert isinstance(png(Figure()), bytes)
     assert still(Figure(figsize=(3, 1)), "x").width == 300
-    assert world_models_training.LABELS["kl"] == "KL"
+    assert widgets.LABELS["kl"] == "KL"
 
 
 def test_a_world_that_ended_is_shown_as_it_was_before_it_began_anew(shown: list[Any]) -> None:

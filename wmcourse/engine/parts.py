@@ -52,6 +52,7 @@ PARTS = {
         # The best plan is played and starts the next search: the last update of mean and std moves neither.
         Part("cem_update", "10", "cross_entropy_method", "the update in cem_plan, felt from a second iteration on"),
         Part("cem_plan", "10", "cross_entropy_method", "the planner's search, for us and for the oracle"),
+        Part("plan_returns", "11", "world_models_training", "what the agent's plans are worth in its dream"),
     )
 }
 
@@ -74,6 +75,7 @@ EXPECTED: dict[str, Callable[..., Any]] = {
     "cem_plan": lambda score, draw, mean, std, iterations, elites, *_, **__: Plan(
         mean.shape, mean.shape[:1], mean.shape, mean[:, None].expand(-1, elites, -1, -1).shape
     ),
+    "plan_returns": lambda rnn, z, state, plans, *_, **__: plans.shape[:2],
 }
 
 
