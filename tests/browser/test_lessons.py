@@ -96,6 +96,7 @@ LEARNERS = {
             return VAELoss(reconstruction + beta * charged, reconstruction, kl)
         """,
         "double sigmoid",
+    ),
     "06": Learner(
         "06_lstm_gru",
         "rnn_slope",
@@ -105,6 +106,7 @@ LEARNERS = {
             return torch.tanh(x @ w_ih.T + b_ih + h @ w_hh.T)
         """,
         "one bias forgotten",
+    ),
     "07": Learner(
         "07_mixture_density_networks",
         "by_logit",
@@ -116,6 +118,7 @@ LEARNERS = {
             return -(log_pi + log_component).sum(dim=-1).sum(dim=-1)
         """,
         "sum of logs",
+    ),
     "08": Learner(
         "08_mdn_rnn",
         "weighted_head",
@@ -126,6 +129,7 @@ LEARNERS = {
             return nll, torch.sigmoid(logit)
         """,
         "the weight not undone",
+    ),
     "09": Learner(
         "09_model_predictive_control",
         "best_action",
@@ -135,6 +139,7 @@ LEARNERS = {
             return plan.roll(-1, dims=-2)
         """,
         "comes back at the end",
+    ),
     "10": Learner(
         "10_cross_entropy_method",
         "surviving",
@@ -146,6 +151,7 @@ LEARNERS = {
             return plans.clamp(low, high)
         """,
         "not shifted",
+    ),
     "11": Learner(
         "11_world_models_training",
         "curse_two",
