@@ -24,6 +24,7 @@ from wmcourse.lessons.derivation import equal, expectation, log_normal, proved
 from wmcourse.lessons.map import system_map
 from wmcourse.lessons.parts import your_parts
 from wmcourse.lessons.world_models_training import experiment, widgets
+from wmcourse.lessons.world_models_training.play import DreamPlayer
 from wmcourse.world_models_training import (
     collect,
     encode_rollouts,
@@ -513,11 +514,15 @@ display(
 # So most of what stage 2 pays for a frame was no news at all: the memory knew it already. That is the most compact statement there is of
 # "it has learnt how the world works".
 #
-# **Play inside the dream.** *(Here comes the widget `DreamPlayer`: you steer with the arrow keys through a world that exists only in these
-# weights, with τ as a slider and a view of reality beside it.)* When you play, try three things. Stand still under a hazard: does the dream
-# end you, and how soon does its p(done) know? Play at τ = 0.1: the hazards become predictable, and you can learn where this dream is wrong.
-# Then play at τ = 1.3, where more happens than in the world. Which of the three would you rather be trained in? Keep your answer for the
-# controllers below.
+# **Play inside the dream.** Below you steer through a world that exists only in these weights, made of your parts. The dream has seen
+# twelve real frames; from then on it gets your pushes alone. Beside it the real world gets the same pushes. Click the dream, then ← and →;
+# Space opens its eyes for one frame of reality, Enter begins anew. A hit in the dream is drawn with the model's p(done), from which the
+# weight of 3 is taken out first. Try three things. Stand still under a hazard: does the dream end you, and does p(done) know in time? Play
+# at τ = 0.1: the dream becomes predictable, and you can learn where it is wrong. Then at τ = 1.3, where more happens than in the world.
+# Which of the three would you rather be trained in? Keep your answer for the controllers below.
+
+# %%
+DreamPlayer(model, seed=5, around=parts.use)
 
 # %% [markdown]
 # **An honest score.** In training no reward was maximised. Now the agent acts: at each decision it encodes the frame, dreams 64 plans of 12

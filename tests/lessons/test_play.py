@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from wmcourse.engine.errors import RunError
+from wmcourse.engine.parts import use_parts
 from wmcourse.engine.runs import preset
 from wmcourse.lessons.world_models_training.play import DreamGame, DreamPlayer
+from wmcourse.mdn_rnn import DreamStep
 from wmcourse.world_models_training import WorldModel, new_model
 from wmcourse.worlds import DodgeVectorEnv
 
@@ -142,6 +144,29 @@ def test_the_page_is_told_of_hits_and_games(safe: WorldModel, monkeypatch: pytes
     assert len(player.games) == 1
     assert page.ask("new")["news"] == "Game 1: Go."
     assert page.ask("look")["news"] == "The dream has looked."
+
+
+def test_the_dream_is_made_of_the_parts_around_it(safe: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def dream_step(model: Any, z: Any, a: Any, state: Any, *more: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 2:
+            raise ValueError("enough")
+        return DreamStep(z + 1, z.new_ones(len(z)), z.new_zeros(len(z)), state)
+
+    page = Page(DreamPlayer(safe, around=lambda: use_parts({"dream_step": dream_step})), monkeypatch)
+    before = page.player.game.z
+    page.ask("step")
+    torch.testing.assert_close(page.player.game.z, before + 1)
+    page.ask("step")
+    said = page.ask("step")
+    assert said["news"].startswith("Your dream_step (lesson 08) stopped with ValueError: enough")
+    assert said["over"]
+    assert page.player.games == []
+    with torch.no_grad():  # outside it is the course's again
+        page.player.game.dream_ended = False
+        assert page.player.game.step(0.0).danger >= 0
 
 
 def test_it_leaves_a_still_picture(safe: WorldModel) -> None:

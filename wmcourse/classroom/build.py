@@ -86,7 +86,7 @@ def give_role(cell: NotebookNode, lesson: str, answered: Task | None) -> Task | 
     """Turn what the cell's head says into metadata, nbgrader's too. Returns the task whose check must come next."""
     given = [(kind, str(cell.metadata.pop(kind))) for kind in ROLES if kind in cell.metadata]
     # keep: the student's copy shows the picture, too; signature: it is the lesson's in the README (gallery.py).
-    keep = {name: True for name in ("keep", "signature") if cell.metadata.pop(name, False)}
+    keep = {name: value for name in ("keep", "signature") if (value := cell.metadata.pop(name, False))}
     if answered and given != [("check", answered.name)]:
         raise ValueError(f"here the check of {answered.name} must come, right behind its answer cell.")
     if not given:

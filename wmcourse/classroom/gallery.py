@@ -3,7 +3,8 @@
     python -m wmcourse.classroom.gallery            writes docs/lessons/*.png, docs/map.png and the README's table
     python -m wmcourse.classroom.gallery --check    writes nothing; 1 where something is missing or old
 
-The text of a lesson marks the cell whose picture it is with ``signature=true``; of several pictures the last counts.
+The text of a lesson marks the cell whose picture it is with ``signature=true``: of several pictures the last counts;
+``signature=2`` means the second.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def signature(path: Path) -> Signature:
 
     Raises ValueError when no cell is marked, or the marked one shows none.
     """
-    marked = {cell.id for cell in read_lesson(path).cells if cell.metadata.get("wmcourse", {}).get("signature")}
+    said = {cell.id: cell.metadata.get("wmcourse", {}).get("signature") for cell in read_lesson(path).cells}
+    marked = {cell: which for cell, which in said.items() if which}
     if not marked:
         raise ValueError(f"{path.name} marks no cell with signature=true.")
     cells = nbformat.read(path.with_suffix(".ipynb"), as_version=4).cells
@@ -52,9 +54,10 @@ def signature(path: Path) -> Signature:
     outputs = [output for output in outputs if "image/png" in output.get("data", {})]
     if not outputs:
         raise ValueError(f"{path.name}: the cell that is marked with signature=true shows no picture.")
-    last = outputs[-1]
-    words = last.metadata.get("image/png", {}).get("alt") or last.data.get("text/plain", "")
-    return Signature(base64.b64decode(last.data["image/png"]), words.split(" (Run the notebook")[0])
+    (which,) = marked.values()
+    shown = outputs[-1 if which is True else which - 1]
+    words = shown.metadata.get("image/png", {}).get("alt") or shown.data.get("text/plain", "")
+    return Signature(base64.b64decode(shown.data["image/png"]), words.split(" (Run the notebook")[0])
 
 
 def thumbnail(png: bytes, width: int = WIDTH) -> bytes:

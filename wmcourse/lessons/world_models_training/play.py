@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from wmcourse.engine.errors import RunError
+from wmcourse.lessons.errors import LessonError
 from wmcourse.lessons.live import png
 from wmcourse.lessons.memories import one_thread
 from wmcourse.lessons.widget import slider
@@ -123,12 +126,22 @@ class Pad(anywidget.AnyWidget):
 
 
 class DreamPlayer(widgets.VBox):
-    """The game in a notebook: a slider for the temperature, the dream, reality, and how your games went."""
+    """The game in a notebook: a slider for the temperature, the dream, reality, and how your games went.
 
-    def __init__(self, model: WorldModel, seed: int = 0, temperature: float = 1.0) -> None:
-        self.game = DreamGame(model, seed, temperature)
+    Every step of the dream is made inside ``around()``: ``parts.use``, for one, so that it is dreamt with your parts.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        seed: int = 0,
+        temperature: float = 1.0,
+        around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        self.around = around
+        with around():
+            self.game = DreamGame(model, seed, temperature)
         self.games: list[tuple[float, int, int]] = []  # temperature, steps in the dream, steps in the world
-        self.looks = 0
         self.control = slider("temperature τ", 0.0, 2.0, temperature, 0.05)
         self.control.observe(lambda change: setattr(self.game, "temperature", change["new"]), "value")
         self.pad = Pad()
@@ -140,18 +153,20 @@ class DreamPlayer(widgets.VBox):
 
     def listen(self, pad: Any, message: dict[str, Any], buffers: Any) -> None:
         """What the page asks: show, step, look or new. One answer for each, with the two frames as bytes."""
-        game, news, before = self.game, "", self.game.view()
+        game, news, failed, before = self.game, "", "", self.game.view()
         kind = message.get("kind")
-        if kind == "new":
-            game.begin(game.seed + 1)
-            self.looks, news = 0, f"Game {game.seed}: Go."
-        elif kind == "look":
-            game.look()
-            self.looks += 1
-            news = "The dream has looked."
-        elif kind == "step":
-            with one_thread():  # so small that more threads only get in each other's way
-                game.step(float(message.get("push", 0)))
+        try:
+            with self.around(), one_thread():  # so small that more threads only get in each other's way
+                if kind == "new":
+                    game.begin(game.seed + 1)
+                    news = f"Game {game.seed}: Go."
+                elif kind == "look":
+                    game.look()
+                    news = "The dream has looked."
+                elif kind == "step":
+                    game.step(float(message.get("push", 0)))
+        except (RunError, LessonError) as error:  # a part of yours that stopped: named, and the game with it
+            failed, game.dream_ended, game.real_ended = str(error), True, True
         view = game.view()
         for name, was, ended, survived in (
             ("In the dream", before.dream_ended, view.dream_ended, view.dream_steps),
@@ -160,7 +175,7 @@ class DreamPlayer(widgets.VBox):
             if ended and not was:
                 news = f"{name} {'the cap is reached' if survived >= game.cap else 'you are hit'}, at step {survived}."
         over = view.dream_ended and view.reality_ended
-        if over and kind == "step" and not (before.dream_ended and before.reality_ended):
+        if over and not failed and not (before.dream_ended and before.reality_ended):
             self.games.append((game.temperature, view.dream_steps, view.reality_steps))
             self.tell()
             news += " Enter, for a new game."
@@ -170,7 +185,7 @@ class DreamPlayer(widgets.VBox):
                            f"reality: {steps(view.reality_steps)}"],
                 "ended": [view.dream_ended, view.reality_ended],
                 "numbers": f"the dream’s chance of a hit in this step: {100 * view.danger:.1f} %",
-                "news": news,
+                "news": failed or news,
                 "over": over,
             },
             [view.dream.tobytes(), view.reality.tobytes()],
