@@ -601,7 +601,8 @@ inside = gates_of(sequence, *(p.detach() for p in trained.network.parameters()))
 signature(curves, sequence, inside, trained.head.weight[0].detach())
 
 # %% [markdown]
-# The input gates are shut, and open at the marks. The forget gates of the units that hold the sum stay dark all along. Nobody told it to do so.
+# The input gates are shut, and open at the marks. The forget gates of the units that hold the sum stay dark all along. Nobody told it to do so. Not every unit
+# is so tidy: one lets everything in and soon forgets it, and some cells merely count the steps.
 #
 # **Now Dodge.** 49,152 frames of random play, as codes of a VAE like yours of lesson 05 (its first training takes half a minute; lessons 07 and 08 find it where it is kept). An LSTM of 96 units reads (z_t, a_t) and predicts the
 # next code; it is told nothing else. Episodes are padded by *your* function, its steps are *your* `lstm_step`, gradients are clipped by your clipping. The dotted line is the best guess without a memory or a model: "nothing moves".
