@@ -18,12 +18,12 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from wmcourse import mdn_rnn
 from wmcourse.engine.errors import RunError
 from wmcourse.lessons.errors import LessonError
 from wmcourse.lessons.live import png
 from wmcourse.lessons.memories import one_thread
 from wmcourse.lessons.widget import slider
-from wmcourse.mdn_rnn import dream_step
 from wmcourse.world_models_training import WorldModel
 from wmcourse.worlds import make
 
@@ -92,7 +92,7 @@ class DreamGame:
             self.live(push)
         if not self.dream_ended:
             action = torch.full((1, 1), push, device=self.model.device)
-            dream = dream_step(self.model.rnn, self.z, action, self.state, self.temperature, self.generator)
+            dream = mdn_rnn.dream_step(self.model.rnn, self.z, action, self.state, self.temperature, self.generator)
             self.z, self.state, p = dream.z, dream.state, float(dream.done_probability)
             self.danger = p / (p + self.model.config.done_weight * (1 - p))
             hit = float(torch.rand((), generator=self.generator, device=self.model.device)) < self.danger
