@@ -268,7 +268,7 @@ display(
 # they always reach the black ceiling, log p(x). Move q (click a slider, then use the arrow keys). Can you make the red part at your q (the dashed line) vanish? What does σ do to the hill?
 # And then move the reading x: what happens to the ceiling?
 
-# %% keep=true
+# %% keep=true signature=true
 ceiling()
 
 # %% [markdown]

@@ -249,7 +249,7 @@ graph()
 # on one side of the exact value, and few far ones make up for it. Last, choose the step for f, and read what becomes of the path.
 # (Below the picture: your first two predictions, and torch's own word on the first.)
 
-# %% keep=true
+# %% keep=true signature=true
 two_estimators()
 
 # %%

@@ -196,7 +196,7 @@ proved(sp.Derivative(kl_in_logvar, logvar), (sp.exp(logvar) - 1) / 2)
 # **Where does the KL come from?** Below the two bells is what is integrated. Move q, and look for the red part, which is below
 # zero; then let q become wide and narrow, and switch the direction. (Click a slider, then use the arrow keys; Tab and Space for buttons.)
 
-# %% keep=true
+# %% keep=true signature=true
 two_densities()
 
 # %% [markdown]

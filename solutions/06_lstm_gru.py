@@ -581,7 +581,7 @@ adding_picture(runs)
 #
 # **The picture to remember.** Left, how far gradients reach in new networks, by *your* steps. Right, inside an LSTM that has solved it: what do its gates do at the two marks, and what between them?
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output"] signature=true
 one = math.log(0.5) / math.log(torch.tensor(1.0).sigmoid().item())  # the half-life of the bias 1
 curves = {
     "RNN": reach("RNN", step_of["RNN"]),

@@ -524,7 +524,7 @@ lesson.questions["cold"].reveal()
 #
 # And the picture to remember: every point is coloured by *your* responsibilities, and the dashed line is what one Gaussian says.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output"] signature=true
 names = ["K = 1", "K = 2", "K = 5"]
 with LossPlot("Bishop’s inverse problem, yours", names, -1.3, 0.6) as plot:
     inverse = {K: train(f"K = {K}", inverse_train, inverse_test, K, split, nll, show=plot.show) for K in (1, 2, 5)}

@@ -532,7 +532,7 @@ DreamPlayer(model, seed=5, around=parts.use)
 # where each hazard in the air will turn. Then your `compare`, against the floor. And below the bars, one episode with all that the agent
 # thought: move through its decisions, and look for one where most candidates are hopeless.
 
-# %%
+# %% signature=3
 # NBVAL_IGNORE_OUTPUT
 # (rounding differs between processors, and one rounding is enough for another episode)
 EPISODES, FIRST_SEED = 30, 20_000
