@@ -603,7 +603,7 @@ display(
 # sum, left and right should balance. At *each single fork*, too, and there the black outline shows what fair coins would do. Where
 # the light is on neither side clearly, a dream is not counted; the first line says how well this reading works on real frames.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output"] signature=1
 moments, chosen = starts(test, cut), forks(test)
 strip = Film(models["K = 5"], listen, parts, memories, moments)
 display(strip.picture((1.0, 0.0)), strip.explorer())

@@ -102,7 +102,7 @@ class Run:
     length: int
     seed: int
     steps: list[int] = field(default_factory=list)
-    error: list[float] = field(default_factory=list)  # mean squared, on 512 sequences of its own
+    error: list[float] = field(default_factory=list)  # mean squared, on 256 sequences of its own
     clipped: int = 0  # steps whose gradient was shortened
     network: nn.Module | None = None
     head: nn.Linear | None = None
@@ -144,7 +144,7 @@ def learn_adding(
             prepare(network, torch.linspace(1, length, hidden) if how == "long" else None, forget_bias)
         parameters = [*network.parameters(), *head.parameters()]
         optimizer = torch.optim.Adam(parameters, rate)
-        test, answer = adding(length, 512, torch.Generator().manual_seed(9))
+        test, answer = adding(length, 256, torch.Generator().manual_seed(9))
         for step in range(steps + 1):
             if step % every == 0:
                 with torch.no_grad():
