@@ -80,7 +80,7 @@ display(opening(pictures(frames)[2]), system_map(highlight=["V"]), lesson.panel(
 # | Explain it | 5 | – |
 # | Close | 5 | – |
 #
-# That is 2 hours and 25 minutes if you work everything, more than the study guide's 1–2 hours. Leave exercise 6 with its paragraph
+# That is 2 hours and 20 minutes if you work everything, more than the study guide's 1–2 hours. Leave exercise 6 with its paragraph
 # *256 greys*, and you are at two; what follows then uses the course's function. In one hour: the first two steps, the three
 # widgets, exercises 1 to 4, and *A mean where the sum belongs*.
 #
