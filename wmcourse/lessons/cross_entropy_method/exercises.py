@@ -1377,10 +1377,12 @@ def soft_cases(rng: Rng) -> Iterator[Case]:
         ((1, 6, 3, 1), 1.0, 0.5, np.float32, "one world"),
         ((3, 8, 2, 2), 1.0, 2.0, np.float64, "three worlds"),
         ((2, 7, 4, 1), 3000.0, 900.0, np.float64, "scores in the thousands"),
-        ((2, 9, 2, 1), 1.0, 0.001, np.float64, "very cold: nearly the best alone"),
+        ((2, 9, 2, 1), 1.0, 0.001, np.float64, "very cold: nearly the best alone, and one world far below the other"),
         ((2, 8, 3, 1), 1.0, 0.7, np.float64, "some scores are NaN or −∞"),
     ):
         scores = rng.normal(0, size, (w, n)) + (5000 if size > 1 else 0)
+        if "cold" in about:
+            scores += np.array([[3.0], [-5.0]])  # the worlds' best are far apart
         if "NaN" in about:
             scores[0, :3], scores[1, 2] = math.nan, -math.inf
         inputs: dict[str, Any] = {
