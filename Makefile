@@ -39,8 +39,10 @@ test: lint ## check the code, run the tests, then every solved notebook
 journey: .venv/.dev ## all eleven student notebooks filled in with other right answers, then a world model of these parts
 	$(PY) -m pytest -m journey tests/journey $(ARGS)
 
-lessons: .venv/.dev ## build all notebooks from their texts, solutions/*.py
+lessons: .venv/.dev ## build all notebooks from their texts, solutions/*.py, and what is made of them in docs/
 	$(PY) -m wmcourse.classroom.build
+	$(PY) -m wmcourse.classroom.reference
+	$(PY) -m wmcourse.classroom.gallery
 
 bench: .venv/.setup ## measure what the README claims
 	$(PY) -m benchmarks $(ARGS)

@@ -249,7 +249,7 @@ proved(s(t) - s(u), s(t) * s(-u) * (1 - sp.exp(u - t)), "Put both fractions over
 # cannot bear a large one? Whose pull is the same for any error? Then make the standard deviation 1. (Click a slider, then use the
 # arrow keys.)
 
-# %% keep=true
+# %% keep=true signature=true
 four_likelihoods()
 
 # %% [markdown]

@@ -607,7 +607,7 @@ display(lesson.questions["price"].reveal(), lesson.questions["best_elbo"].reveal
 # lives in the decoder and costs no nat. And the samples: they are honest draws from the prior, and poor at every price here. Sharp codes leave
 # holes between them (small β), dull ones say nothing (large β).
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output"] signature=true
 price_slider(models, test)
 
 # %% [markdown]
