@@ -29,7 +29,7 @@ from wmcourse.lessons.map import system_map
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS, README = ROOT / "docs", ROOT / "README.md"
-WIDTH, COLOURS = 560, 64  # pixels; a palette keeps each below some 40 kB
+WIDTH, COLOURS = 560, 256  # pixels; a palette keeps each below some 40 kB
 BEGIN, END = "<!-- the lessons: python -m wmcourse.classroom.gallery -->", "<!-- end of the lessons -->"
 
 
