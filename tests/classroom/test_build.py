@@ -285,6 +285,23 @@ def test_a_second_build_changes_no_byte_for_the_learner(built: Path) -> None:
     assert student_path(built).read_bytes() == before
 
 
+def test_new_prose_keeps_the_outputs_and_new_code_is_refused(built: Path) -> None:
+    before = read(built.with_suffix(".ipynb"))
+    built.write_text(built.read_text().replace("# # ", "# # Anew: ", 1))
+    assert differences(built)
+    build(built, prose=True)
+    assert differences(built) == []
+    after = read(built.with_suffix(".ipynb"))
+    assert "Anew" in after.cells[0].source
+    assert [c.get("outputs") for c in after.cells] == [c.get("outputs") for c in before.cells]
+    assert after.metadata.wmcourse.seconds == before.metadata.wmcourse.seconds
+    text = built.read_text()
+    built.write_text(text.replace("# %%\n", "# %%\n1 + 1\n", 1))
+    assert built.read_text() != text
+    with pytest.raises(ValueError, match="a code cell has changed, so it must be executed"):
+        build(built, prose=True)
+
+
 def test_seconds_and_outputs_of_another_machine_make_no_difference(built: Path) -> None:
     target = built.with_suffix(".ipynb")
     notebook = read(target)

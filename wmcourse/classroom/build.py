@@ -2,6 +2,7 @@
 
     python -m wmcourse.classroom.build 03         solutions/03_….ipynb, executed, and notebooks/03_….ipynb, to be solved
     python -m wmcourse.classroom.build            all lessons
+    python -m wmcourse.classroom.build --prose 03 after a change of text cells alone: at once
     python -m wmcourse.classroom.build --check    do the notebooks still say what the texts say? Runs nothing
 
 The text (jupytext's py:percent format) is the only source. The head of a cell says what it is: ``# %% exercise="NAME"``
@@ -271,9 +272,27 @@ def edited(path: Path) -> bool:
     return built is not None and built != digest(notebook)
 
 
-def build(path: Path, force: bool = False) -> list[Path]:
+def retold(notebook: NotebookNode, path: Path) -> NotebookNode:
+    """The notebook with the outputs of the one that lies there, for when only prose has changed: nothing is executed.
+
+    Raises ValueError, naming the cell, where a code cell is another one.
+    """
+    there = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+    before, now = ([c for c in n.cells if c.cell_type == "code"] for n in (there, notebook))
+    if len(before) != len(now):
+        raise ValueError(f"it had {len(before)} code cells and has {len(now)}: it must be executed.")
+    for old, new in zip(before, now, strict=True):
+        if (old.id, old.source) != (new.id, new.source):
+            raise ValueError(f"a code cell has changed, so it must be executed: {new.source[:60]!r}")
+        new.outputs, new.execution_count = old.outputs, old.execution_count
+    notebook.metadata.wmcourse.seconds = there.metadata.get("wmcourse", {}).get("seconds")
+    return notebook
+
+
+def build(path: Path, force: bool = False, prose: bool = False) -> list[Path]:
     """Execute a lesson and write its notebooks; the old ones stay when a cell fails. Returns their paths.
 
+    With ``prose`` nothing is executed: the text cells are new, the code cells must be the same, and keep their outputs.
     Raises ValueError when somebody has edited one of them; with ``force`` that one is put aside first.
     """
     notebook, targets = read_lesson(path), [path.with_suffix(".ipynb")]
@@ -286,7 +305,7 @@ def build(path: Path, force: bool = False) -> list[Path]:
                 "or build with --force, which puts it aside."
             )
     limit = budget(path) * float(os.environ.get("WMCOURSE_BUDGET_FACTOR", "3"))
-    texts = [as_text(execute(notebook, path.parent, limit))]
+    texts = [as_text(retold(notebook, path) if prose else execute(notebook, path.parent, limit))]
     if answers(notebook):
         texts.append(as_text(student(nbformat.reads(texts[0], as_version=4))))
     for target, text in zip(targets, texts, strict=True):
@@ -348,6 +367,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("lessons", nargs="*", metavar="LESSON", help="a number, a slug, or a path (default: all)")
     parser.add_argument("--check", action="store_true", help="compare only; execute and write nothing")
+    parser.add_argument("--prose", action="store_true", help="only text cells changed: keep the outputs")
     parser.add_argument("--force", action="store_true", help="put aside a notebook that somebody has edited")
     arguments = parser.parse_args(argv)
     try:
@@ -358,7 +378,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in paths:
         try:
             problems = differences(path) if arguments.check else []
-            written = [] if arguments.check else [str(target) for target in build(path, arguments.force)]
+            made = [] if arguments.check else build(path, arguments.force, arguments.prose)
+            written = [str(target) for target in made]
             print(f"{path}: {'; '.join(problems) or 'wrote ' * bool(written) + (', '.join(written) or 'up to date')}")
             failed |= bool(problems)
         except (ValueError, OSError, RunError, CellExecutionError, nbformat.ValidationError) as error:
