@@ -20,6 +20,7 @@ hypothesis.settings.register_profile("wmcourse", deadline=None, derandomize=True
 hypothesis.settings.load_profile("wmcourse")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run side by side (``-n 2 --dist loadgroup``), those of a file stay together, for they share fixtures;
     those of all exercises are one group a lesson, the longest file by far.
