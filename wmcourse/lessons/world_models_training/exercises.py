@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -13,15 +15,45 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from wmcourse import mdn_rnn
-from wmcourse.lessons.exercise import Exercise, Mistake
-from wmcourse.lessons.judge import Answer, Case
-from wmcourse.mdn_rnn import MDNRNN, State
+from wmcourse import mdn_rnn, world_models_training
+from wmcourse.lessons.exercise import Ask, Exercise, Mistake
+from wmcourse.lessons.judge import Answer, Case, Outcome
+from wmcourse.mdn_rnn import MDNRNN, State, dream_step
 from wmcourse.model_predictive_control import score_plans
 from wmcourse.world_models_training import plan_returns
 
 Rng = np.random.Generator
 Kind = type[np.floating[Any]]
+
+
+@dataclass(eq=False, repr=False)
+class Watched(Exercise):
+    """Compared number by number; then ``also`` complains about what numbers do not show: what was called, how often."""
+
+    also: Callable[[Ask, Rng], str] | None = field(default=None, kw_only=True)
+
+    def hold(
+        self, answer: Answer, seed: int | None, cases: list[Case], got: list[Outcome], right: list[Outcome]
+    ) -> None:
+        Exercise.hold(replace(self, properties=self.also), answer, seed, cases, got, right)
+
+
+def calls_of(ask: Ask, case: Case, name: str) -> int:
+    """How often an answer calls the function that is its input ``name``."""
+    calls = 0
+
+    def around(answer: Answer, *inputs: Any) -> Any:
+        def counted(*given: Any, **named: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            return function(*given, **named)
+
+        place = list(case.inputs).index(name)
+        function = inputs[place]
+        return answer(*inputs[:place], counted, *inputs[place + 1 :])
+
+    ask(replace(case, gradients=()), around)
+    return calls
 
 
 def small_memory(rng: Rng, latent: int, action: int, hidden: int, kind: Kind) -> MDNRNN:
@@ -233,8 +265,37 @@ def with_score_plans(
     return score_plans(step, (z, *state), plans)
 
 
+def bound_too_early(
+    rnn: MDNRNN, z: Tensor, state: State, plans: Tensor, temperature: float, generator: torch.Generator | None
+) -> Tensor:
+    worlds, candidates, horizon, _ = plans.shape
+    z, h, c = (part.repeat_interleave(candidates, 0) for part in (z, *state))
+    total, alive = z.new_zeros(len(z)), z.new_ones(len(z))
+    for t in range(horizon):
+        z, reward, done, (h, c) = dream_step(rnn, z, plans[:, :, t].flatten(0, 1), (h, c), temperature, generator)
+        total, alive = total + alive * reward, alive * (1 - done)
+    return total.view(worlds, candidates)
+
+
+def whose_dream_step(ask: Ask, rng: Rng) -> str:
+    """Another function stands in the place of ``mdn_rnn.dream_step``, as the learner's own does: is it called?"""
+    stand_in = mock.Mock(wraps=mdn_rnn.dream_step)
+
+    def around(answer: Answer, *inputs: Any) -> Any:
+        with (
+            mock.patch.multiple(mdn_rnn, dream_step=stand_in),
+            mock.patch.object(world_models_training, "dream_step", stand_in),
+        ):
+            return answer(*inputs)
+
+    ask(replace(next(plan_cases(rng)), gradients=()), around)
+    if stand_in.called:
+        return ""
+    return "the course's dream step, bound too early: another one was put in place of `mdn_rnn.dream_step`, and not called."
+
+
 NETWORK = "zeros in the place of a network are the network itself: it is no number"
-PLANS = Exercise(
+PLANS = Watched(
     "plan_returns",
     "What a plan is worth in the dream",
     15,
@@ -242,7 +303,7 @@ PLANS = Exercise(
     (
         "One dream for each of the W·N plans, all in one batch: z and the memory N times for each world (which of `repeat` and "
         "`repeat_interleave` fits `plans.flatten(0, 1)`?), then a loop over the L steps with `mdn_rnn.dream_step`.",
-        "Keep two tensors (W·N,): `total`, from 0, and `alive`, from 1. In each step first dream, then add `alive * reward`, then "
+        "Keep two tensors: `total`, `z.new_zeros(W*N)`, and `alive`, `z.new_ones(W*N)`. In each step first dream, then add `alive * reward`, then "
         "multiply `alive` by the chance that this step was not the end.",
         "`dream = mdn_rnn.dream_step(rnn, z, actions[:, t], state, temperature, generator)`, then `z, state = dream.z, "
         "dream.state`, `total = total + alive * dream.reward`, `alive = alive * (1 - dream.done_probability)`; at the end "
@@ -344,6 +405,13 @@ PLANS = Exercise(
             changed(weigh=lambda r, p: (alive_before(p) * r)[-1]),
             "Only the last step's reward is left: add up, do not overwrite.",
         ),
+        Mistake(
+            "the course's dream step, bound too early",
+            bound_too_early,
+            "Your numbers are right, but `dream_step` was imported by itself, and that name keeps the course's function. When you "
+            "run on your own parts, yours is put into the module `mdn_rnn`, and would never be called. Write "
+            "`mdn_rnn.dream_step(…)`: then the module is asked anew at each call.",
+        ),
     ),
     (plan_returns_in_a_loop, plan_by_plan, from_the_end, with_score_plans),
     reference=plan_returns,
@@ -353,6 +421,7 @@ PLANS = Exercise(
     checked="Values and gradients on six fresh memories: several worlds and one, several plans and one, plans of a single step, "
     "a memory that is not empty, and dreams at τ = 0, 0.8 and 1.4.",
     part=True,
+    also=whose_dream_step,
     equivalent={"input rnn ignored": NETWORK},
     tolerance=10.0,
 )
@@ -451,6 +520,23 @@ def plans_without_memory(
     return action, h, c
 
 
+def chosen_twice(
+    rnn: MDNRNN, choose: Choose, z: Tensor, began: Tensor, h: Tensor, c: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    kept = (~began).to(h.dtype)[:, None]
+    h, c = kept * h, kept * c
+    new_h, new_c = rnn.step(z, choose(z, (h, c)), (h, c))
+    return choose(z, (h, c)), new_h, new_c
+
+
+def one_choice(ask: Ask, rng: Rng) -> str:
+    """A planner remembers: it may be asked once in a decision."""
+    for case in decision_cases(rng):
+        if (calls := calls_of(ask, case, "choose")) != 1:
+            return f"chosen twice: {calls} calls of `choose` in one decision, where one should do. {case.about}"
+    return ""
+
+
 def decide_with_where(
     rnn: MDNRNN, choose: Choose, z: Tensor, began: Tensor, h: Tensor, c: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -473,17 +559,15 @@ def decide_with_masks(
 def decide_world_by_world(
     rnn: MDNRNN, choose: Choose, z: Tensor, began: Tensor, h: Tensor, c: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    rows = []
-    for w in range(len(z)):
-        one = slice(w, w + 1)
-        state = rnn.initial_state(1) if began[w] else (h[one], c[one])
-        action = choose(z[one], state)
-        rows.append((action, *rnn.step(z[one], action, state)))
-    actions, hs, cs = zip(*rows, strict=True)
-    return torch.cat(actions), torch.cat(hs), torch.cat(cs)
+    """Forgets and remembers world by world; only the planner is asked for all together."""
+    one = [slice(w, w + 1) for w in range(len(z))]
+    states = [rnn.initial_state(1) if began[w] else (h[i], c[i]) for w, i in enumerate(one)]
+    action = choose(z, (torch.cat([s[0] for s in states]), torch.cat([s[1] for s in states])))
+    after = [rnn.step(z[i], action[i], state) for i, state in zip(one, states, strict=True)]
+    return action, torch.cat([s[0] for s in after]), torch.cat([s[1] for s in after])
 
 
-DECIDE = Exercise(
+DECIDE = Watched(
     "decide",
     "One decision, and what is remembered of it",
     10,
@@ -550,12 +634,20 @@ DECIDE = Exercise(
             "The memory is carried faithfully from step to step, and not shown to the planner, which starts from zeros. Nobody "
             "notices, since all is there: pass (h, c) to `choose`.",
         ),
+        Mistake(
+            "chosen twice",
+            chosen_twice,
+            "`choose` is a planner, and it remembers: each call moves its last plan on by a step, and draws new candidates. Asked "
+            "twice it skips a step, and what you remember is not what you do. Asked world by world it cannot tell whose plan is "
+            "whose. Call it once, for all worlds, and keep the action in a name.",
+        ),
     ),
     (decide_with_where, decide_with_masks, decide_world_by_world),
     reference=decide,
     cases=decision_cases,
     expects="the action (W, A), and h and c (W, H) for the next decision",
     checked="Values and gradients on four fresh memories: episodes that begin, that go on, and both in one batch.",
+    also=one_choice,
     equivalent={
         "input rnn ignored": NETWORK,
         "input choose ignored": "zeros in the place of a function are the function",
@@ -788,13 +880,31 @@ def evolved(
     return wrong
 
 
+def asked_twice(returns_of: ReturnsOf, noise: Tensor, std: float, elites: int, min_std: float) -> tuple[Tensor, Tensor]:
+    def twice(population: Tensor) -> Tensor:
+        returns_of(population)
+        return returns_of(population)
+
+    return evolve(twice, noise, std, elites, min_std)
+
+
+def one_life(ask: Ask, rng: Rng) -> str:
+    """Dreams are most of the work, and each asking draws others: one for each generation."""
+    for case in evolution_cases(rng):
+        calls, generations = calls_of(ask, case, "returns_of"), len(case.inputs["noise"])
+        if calls != generations:
+            return f"asked twice: {calls} calls of `returns_of`, where the number of generations is {generations}."
+    return ""
+
+
 def evolve_by_sorting(
     returns_of: ReturnsOf, noise: Tensor, std: float, elites: int, min_std: float
 ) -> tuple[Tensor, Tensor]:
     center, width, means = noise.new_zeros(noise.shape[2]), noise.new_full((noise.shape[2],), std), []
     for g in range(noise.shape[0]):
         people = center[None] + width[None] * noise[g]
-        scores = returns_of(people).sum(1) / returns_of(people).shape[1]
+        lived = returns_of(people)
+        scores = lived.sum(1) / lived.shape[1]
         order = torch.argsort(scores, descending=True)[:elites]
         center = people[order].sum(0) / elites
         variance = ((people[order] - center) ** 2).sum(0) / elites
@@ -816,7 +926,7 @@ def evolve_in_numpy(
     return torch.from_numpy(mean), torch.from_numpy(history)
 
 
-EVOLVE = Exercise(
+EVOLVE = Watched(
     "evolve",
     "Evolution in a dream",
     15,
@@ -824,10 +934,10 @@ EVOLVE = Exercise(
     (
         "Lesson 10's method, with weights in place of actions: draw a population around the mean, ask for its returns, keep the "
         "elites, fit mean and standard deviation to them.",
-        "A generation: `population = mean + spread * epsilon`; one number for each controller, the *mean* over its dreams; "
+        "Keep two things between generations, the mean and the spread, each (P,), and a list of the generations' mean returns. "
+        "Which axis of the returns (N, E) are the dreams? Return the last mean, not the best controller.",
+        "A generation: `population = mean + spread * epsilon`; `returns_of(population).mean(dim=1)`, once; "
         "`returns.topk(elites).indices`; then `.mean(dim=0)` and `.std(dim=0, correction=0).clamp(min=min_std)` of the elites.",
-        "Return the mean after the last generation, not its best controller, and the generations' mean returns, "
-        "`torch.stack(history)`.",
     ),
     (
         Mistake(
@@ -885,12 +995,20 @@ EVOLVE = Exercise(
             evolved(fresh=False),
             "`noise[0]` is used again and again, so that the same directions are tried for ever. Go through the first axis.",
         ),
+        Mistake(
+            "asked twice",
+            asked_twice,
+            "`returns_of` is called more often than there are generations. Each call dreams the whole population's lives anew, in "
+            "*other* dreams: that doubles the work, and the elites may come from one set and the history from another. Call it once "
+            "in each generation, for all controllers, and keep what it returns in a name.",
+        ),
     ),
     (evolve_by_sorting, evolve_in_numpy),
     reference=evolve,
     cases=evolution_cases,
     expects="the last mean (P,), and each generation's mean return (G,)",
     checked="One generation and several, small populations and larger ones, with and without a floor that is reached.",
+    also=one_life,
     equivalent={
         "gradient cut": "evolution needs no gradient: that is its point",
         "input returns_of ignored": "zeros in the place of a function are the function",
