@@ -107,6 +107,8 @@ def convert(inputs: dict[str, Any], numpy: bool) -> dict[str, Any]:
 
 
 def same(a: Any, b: Any) -> bool:
+    if type(a) is list and type(b) is list and len(a) == len(b):  # of tensors, say
+        return all(map(same, a, b))
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
     return not isinstance(a, np.ndarray) or np.array_equal(a, b, equal_nan=a.dtype.kind == "f")

@@ -90,6 +90,11 @@ STEPS = (
                 "f is a sigmoid, and the slope of a sigmoid is f·(1 − f), a quarter at most.",
             ),
             Mistake(
+                "the sigmoid's slope forgotten",
+                c * u * o * (1 - sp.tanh(c) ** 2),
+                "f is a sigmoid of what it sees, and its slope f·(1 − f) belongs into the chain: a gate that is fully open or shut hardly moves.",
+            ),
+            Mistake(
                 "the slope of tanh forgotten",
                 c * f * (1 - f) * u * o,
                 "h is o·tanh(c), not o·c: on the way from c to h there is a slope 1 − tanh²(c).",
@@ -131,6 +136,11 @@ STEPS = (
                 "the gate for its bias",
                 2 ** (-1 / n),
                 "This is f itself. The bias is what the sigmoid is taken of: b = log(f/(1 − f)).",
+            ),
+            Mistake(
+                "the gate's logarithm",
+                sp.log(2 ** (-1 / n)),
+                "This is log f, as if the gate were e^b. It is a sigmoid: b = log(f/(1 − f)).",
             ),
             Mistake(
                 "the sign turned",

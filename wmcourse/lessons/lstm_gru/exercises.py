@@ -91,7 +91,7 @@ RNN = Exercise(
     (
         "One matrix reads the input, another reads the old state; everything is added up, and one function is taken of the sum.",
         "Rows of x are samples, and w_ih is (H, I) as in torch, so the product is `x @ w_ih.T`. The same for h and w_hh.",
-        "`torch.tanh(x @ w_ih.T + b_ih + h @ w_hh.T + b_hh)`.",
+        "Four summands, two products and two biases, and torch.tanh around all of them.",
     ),
     (
         Mistake(
@@ -243,7 +243,7 @@ LSTM = Exercise(
     (
         "Compute all four gates at once: one product with x, one with h, and the bias: (B, 4H). Then cut it into four with `.chunk(4, dim=-1)`.",
         "torch's order is i, f, g, o. i, f and o go through a sigmoid, g through tanh. When `b_hh` is None there is only one bias to add.",
-        "`c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)`, then `h = torch.sigmoid(o) * torch.tanh(c)` with the *new* c; return h, c.",
+        "First the new c: what f keeps of the old one, and what i lets in of g. Then h: what o lets out of tanh of the *new* c. Return h, c.",
     ),
     (
         Mistake(
@@ -411,6 +411,17 @@ GRU = Exercise(
             "(Keras calls the difference `reset_after`.)",
         ),
         Mistake(
+            "the cell of Chung et al.",
+            gru(before=True, new=lambda z, n, h, r: z * n + (1 - z) * h),
+            "This is the GRU of Chung et al. (2014), letter by letter: r *before* the matrix, and z for what is new. torch has both the other way: "
+            "r·(W·h + b), and z near 1 keeps.",
+        ),
+        Mistake(
+            "gate order: z, r, n, and z swapped",
+            gru(order="zrn", new=lambda z, n, h, r: z * n + (1 - z) * h),
+            "Two things at once: torch stacks r, z, n, and its z near 1 *keeps* h. Many drawings have z first, and z for what is new.",
+        ),
+        Mistake(
             "r misses the bias",
             gru(candidate=lambda x, b_x, h, b_h, r: torch.tanh(x + b_x + r * h + b_h)),
             "r multiplies W_hn·h *and* b_hn. This is why a GRU in torch really needs two biases: here they are not only added.",
@@ -535,7 +546,7 @@ FORGET_BIAS = Exercise(
     (
         "Two things: the formula that you derived (n is the half-life), and where the forget gate's numbers stand among the 4H.",
         "With H = `len(half_life)` they are `b_ih[H : 2 * H]`, and the same in b_hh. The gate gets the *sum* of the two.",
-        "Clone both. In the first set that piece to `-torch.log(2 ** (1 / half_life) - 1)`, in the second to 0.",
+        "Clone both. In the first, that piece becomes your formula, with `half_life` for n and torch.log; in the second it becomes 0.",
     ),
     (
         Mistake(
@@ -618,6 +629,27 @@ def clip_cases(rng: Rng) -> Iterator[Case]:
         arrays[0] *= 4  # one is much longer than the others
         gradients = [torch.from_numpy(array.astype(kind)) for array in arrays]
         yield Case({"gradients": gradients, "most": most}, about)
+    for shapes, part, most, kind, about in (
+        (((3, 2), (4,)), 1.2, 1.0, np.float64, "a little too long, and no tensor alone is"),
+        (((2, 2), (3,)), 0.9, 1.0, np.float64, "nearly too long"),
+        (((5,), (2, 3)), 1.2, 0.5, np.float32, "a little too long for a small limit"),
+        (((4,), (3, 2)), 0.9, round(float(rng.uniform(2, 4)), 2), np.float64, "nearly too long for a large limit"),
+        (((3,), (2, 2)), 0.6, 2.0, np.float64, "longer than 1, and short enough"),
+    ):
+        arrays = [rng.normal(size=shape) for shape in shapes]
+        arrays = [rng.uniform(0.9, 1.1) * array / np.linalg.norm(array) for array in arrays]  # of much the same length
+        whole = math.sqrt(sum(float((array**2).sum()) for array in arrays))
+        gradients = [torch.from_numpy((part * most / whole * array).astype(kind)) for array in arrays]
+        yield Case({"gradients": gradients, "most": most}, about)
+    for count, about in (
+        (1, "the second tensor is too long, by one number"),
+        (6, "the second tensor is too long, and no number is"),
+        (6, "the first tensor is too long, and no number is"),
+    ):
+        long = rng.choice([-1.0, 1.0], count) * rng.uniform(0.9, 1.1, count)
+        arrays = [0.1 * rng.normal(size=(2, 2)), 1.4 * long / np.linalg.norm(long)]
+        arrays = arrays[::-1] if "first" in about else arrays
+        yield Case({"gradients": [torch.from_numpy(array) for array in arrays], "most": 1.0}, about)
 
 
 def clip_by_norm(gradients: list[Tensor], most: float) -> tuple[Tensor, ...]:
@@ -635,12 +667,13 @@ def clip(
     length: Callable[[list[Tensor]], Tensor] = joint_norm,
     always: bool = False,
     scale: Callable[[Tensor, float], Any] = lambda norm, most: most / norm,
+    asked: Callable[[list[Tensor]], Tensor] | None = None,
 ) -> Answer:
-    """Clipping with one of its pieces replaced."""
+    """Clipping with one of its pieces replaced: ``asked`` is what the limit is held against, if not the length."""
 
     def wrong(gradients: list[Tensor], most: float) -> tuple[Tensor, ...]:
         norm = length(gradients)
-        if norm == 0 or (norm <= most and not always):
+        if norm == 0 or ((asked or length)(gradients) <= most and not always):
             return tuple(gradients)
         return tuple(g * scale(norm, most) for g in gradients)
 
@@ -649,6 +682,24 @@ def clip(
 
 def clip_each(gradients: list[Tensor], most: float) -> tuple[Tensor, ...]:
     return tuple(g * min(1.0, most / (float(g.norm()) + 1e-12)) for g in gradients)
+
+
+def clip_the_long_ones(gradients: list[Tensor], most: float) -> tuple[Tensor, ...]:
+    norm = joint_norm(gradients)
+    return tuple(g * (most / norm) if g.norm() > most else g for g in gradients)
+
+
+def clip_above_one(gradients: list[Tensor], most: float) -> tuple[Tensor, ...]:
+    norm = joint_norm(gradients)
+    return tuple(g * (most / norm) for g in gradients) if norm > 1 else tuple(gradients)
+
+
+def clip_in_place(gradients: list[Tensor], most: float) -> list[Tensor]:
+    norm = joint_norm(gradients)
+    if norm > most:
+        for g in gradients:
+            g.mul_(most / norm)
+    return gradients
 
 
 def clip_by_value(gradients: list[Tensor], most: float) -> tuple[Tensor, ...]:
@@ -737,6 +788,47 @@ CLIP = Exercise(
             "the mean of the squares",
             clip(length=lambda gs: torch.cat([g.flatten() for g in gs]).square().mean().sqrt()),
             "The root of the *mean* square does not grow with the number of weights; the norm does. Yours clips far too late.",
+        ),
+        Mistake(
+            "each tensor asked alone",
+            clip_the_long_ones,
+            "The factor is right, but you ask each tensor by itself whether it is too long. Two of length 0.85 are together 1.2 long: it is the joint norm that "
+            "is asked, once, and then all are scaled.",
+        ),
+        Mistake(
+            "only the longest tensor asked",
+            clip(asked=lambda gs: torch.stack([g.norm() for g in gs]).max()),
+            "The limit is for the joint norm. Pieces that are all short enough can be too long together.",
+        ),
+        Mistake(
+            "only the first tensor asked",
+            clip(asked=lambda gs: gs[0].norm()),
+            "Whether anything happens is decided by the norm of all tensors together, not by that of the first.",
+        ),
+        Mistake(
+            "only the largest number asked",
+            clip(asked=lambda gs: torch.cat([g.flatten() for g in gs]).abs().max()),
+            "Numbers that are all below `most` can make a vector that is longer. Ask the joint norm.",
+        ),
+        Mistake(
+            "the sum of the norms asked",
+            clip(asked=lambda gs: torch.stack([g.norm() for g in gs]).sum()),
+            "The sum of the norms is more than the joint norm: yours *stretches* gradients that are short enough.",
+        ),
+        Mistake(
+            "the square asked",
+            clip(asked=lambda gs: joint_norm(gs) ** 2),
+            "The squared norm is held against the limit. It goes unseen with the limit 1, where the two agree on which is larger.",
+        ),
+        Mistake(
+            "the limit taken for 1",
+            clip_above_one,
+            "You ask whether the norm is above 1. The limit is `most`.",
+        ),
+        Mistake(
+            "written in place",
+            clip_in_place,
+            "`mul_`, `*=` and `gradients[k] = …` change what the caller holds, who may still want the true length, to count how often it was clipped. Return new ones.",
         ),
         Mistake(
             "multiplied by the limit only",
@@ -859,6 +951,26 @@ def unroll_with_keep(step: Step, x: Tensor, h: Tensor, first: Tensor, every: int
     return torch.stack(states).transpose(0, 1)
 
 
+def unroll_to_given(step: Step, x: Tensor, h: Tensor, first: Tensor, every: int) -> Tensor:
+    out, given = [], h.detach()
+    for t in range(x.shape[1]):
+        if t % every == 0:
+            h = h.detach()
+        h = step(x[:, t], torch.where(first[:, t, None], given, h))
+        out.append(h)
+    return torch.stack(out, dim=1)
+
+
+def unroll_cut_before_append(step: Step, x: Tensor, h: Tensor, first: Tensor, every: int) -> Tensor:
+    out = []
+    for t in range(x.shape[1]):
+        h = step(x[:, t], h * (~first[:, t, None]).to(h.dtype))
+        if (t + 1) % every == 0:
+            h = h.detach()
+        out.append(h)
+    return torch.stack(out, dim=1)
+
+
 UNROLL = Exercise(
     "unroll",
     "One stream, cut in two ways",
@@ -866,7 +978,7 @@ UNROLL = Exercise(
     3,
     (
         "A loop over time. Before each step, two questions: does a piece begin here, and for which streams does an episode begin here?",
-        "A piece begins where `t % every == 0`, at t = 0 too: then `h = h.detach()`. An episode begins for *some* rows: `torch.where(first[:, t, None], …)`.",
+        "A piece begins where `t % every == 0`, at t = 0 too: then `h = h.detach()`. An episode begins for *some* rows: `torch.where(first[:, t, None], …)`. (Not `h[first[:, t]] = 0`: that is written in place, into the state that lies in your list already.)",
         "In this order: detach, zeros where `first`, `h = step(x[:, t], h)`, append. At the end `torch.stack(out, dim=1)`.",
     ),
     (
@@ -917,6 +1029,22 @@ UNROLL = Exercise(
             "reset upside down",
             unrolled(reset=lambda h, first, t: h * first[:, t, None].to(h.dtype)),
             "Your mask keeps the state where an episode *begins*, and wipes it everywhere else.",
+        ),
+        Mistake(
+            "reset to the given state",
+            unroll_to_given,
+            "The h that you are given is where the streams stood *before*: for a new episode that is another world's memory. It begins at zero.",
+        ),
+        Mistake(
+            "no reset at t = 0",
+            unrolled(reset=lambda h, first, t: h * (~first[:, t, None]).to(h.dtype) if t else h),
+            "An episode may begin with the very first step of a piece: `first[:, 0]` counts, too. The given h belongs to the episode before.",
+        ),
+        Mistake(
+            "the output cut, too",
+            unroll_cut_before_append,
+            "You detach after the step and before it is put on the list, so that the last state of every piece is returned without its gradient: its loss "
+            "teaches nothing. Cut *before* the next step, and at t = 0.",
         ),
         Mistake(
             "the outputs detached",
@@ -1021,6 +1149,11 @@ def pad_by_index(rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return rows[index] * mask[..., None], mask
 
 
+def pad_time_first(rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    padded, mask = pad_with_torch(rows, lengths)
+    return padded.transpose(0, 1), mask
+
+
 PAD = Exercise(
     "pad_episodes",
     "Episodes of unequal length",
@@ -1079,9 +1212,15 @@ PAD = Exercise(
             "Cutting to the shortest needs no mask, and throws most of the recording away.",
         ),
         Mistake(
-            "the mask as booleans",
+            "the mask in another dtype",
             padded(mask=lambda mask, out: mask.bool()),
-            "Fine as a mask, but the text asks for numbers of the dtype of `rows`, 1.0 and 0.0, so that one can multiply and sum.",
+            "Fine as a mask, but the text asks for 1.0 and 0.0 in the dtype of `rows`, so that one can multiply and sum: no booleans, no whole "
+            "numbers, and no float32 (`.float()`) beside rows of float64.",
+        ),
+        Mistake(
+            "time on the first axis",
+            pad_time_first,
+            "`pad_sequence` puts time first unless it is told `batch_first=True`: (L, E, D), where (E, L, D) should come.",
         ),
     ),
     (pad_with_torch, pad_by_index),
@@ -1157,6 +1296,16 @@ TABLE = Exercise(
             "one bias forgotten",
             counting(lambda g, i, h, b: g * h * (i + h + 1)),
             "`biases` says how many there are for each gate: torch has two, most papers one.",
+        ),
+        Mistake(
+            "always two biases",
+            counting(lambda g, i, h, b: g * h * (i + h + 2)),
+            "`biases` says how many there are for each gate: torch has two, the LSTM of your world model one.",
+        ),
+        Mistake(
+            "LSTM and GRU exchanged",
+            counting(gates=(1, 4, 3)),
+            "The LSTM has four blocks (i, f, g, o), the GRU three (r, z, n).",
         ),
         Mistake(
             "no bias at all",

@@ -156,8 +156,8 @@ def learn_adding(
             x, y = adding(length, batch, generator)
             loss = (head(network(x)[0][:, -1])[:, 0] - y).square().mean()
             gradients = list(torch.autograd.grad(loss, parameters))
-            shorter = clip(gradients, 1.0)
             run.clipped += int(sum(float(g.square().sum()) for g in gradients) > 1)
+            shorter = clip(gradients, 1.0)
             for parameter, gradient in zip(parameters, shorter, strict=True):
                 parameter.grad = gradient
             optimizer.step()
