@@ -63,7 +63,7 @@ opening()
 # | Predict first | 5 | – |
 # | Derive | 30 | – |
 # | See it | 15 | – |
-# | Build it | 85 | – |
+# | Build it | 95 | – |
 # | Measure it | 25 | 1 |
 # | Explain it | 5 | – |
 # | Close | 5 | – |
@@ -77,7 +77,8 @@ display(system_map(highlight=["M"]), lesson.panel())
 # %% [markdown]
 # ## Predict first
 #
-# Three questions before you read. The third wants a number.
+# Three questions before you read. The third wants a number: a *temperature* τ raises every weight to the power 1/τ, and they are then
+# normalised again.
 
 # %%
 for name in ("average", "negative", "cold"):
@@ -96,7 +97,7 @@ for name in ("average", "negative", "cold"):
 #
 # **In floating point.** Forty σ away, $e^{-800}$ is 0 in float32 and even in float64, and its log is −∞. Take out the largest $a_k$
 # first: with m = max a_k one of the exponentials is 1, the others are smaller, and nothing can overflow nor the sum vanish. That is
-# log-sum-exp. For K = 2, and any m:
+# log-sum-exp. For K = 2, and any m (l₁, l₂ stand for any two logarithms):
 
 # %%
 from wmcourse.lessons.mixture_density_networks.derivation import (
@@ -160,10 +161,11 @@ by_logit = pi_1 - gamma_1
 steps.by_logit.check(by_logit)
 
 # %% [markdown]
-# The machine does the same without your help, and one slope more. **Read them together**: each is what a single Gaussian would get, times
-# the responsibility (Bishop 1994). By the mean: pulled to the target, in proportion to γ. By log σ: wider where the target is more
+# The machine does the same without your help, and one slope more. **Read them together** (Bishop 1994). The first two are what a single
+# Gaussian would get, times the responsibility. By the mean: pulled to the target, in proportion to γ. By log σ: wider where the target is more
 # than one σ away, narrower where it is less, in proportion to γ. By the logit: weight *before* against share *after* z was seen. A
-# component with γ ≈ 0 gets no gradient: it is free to wait for its own targets, and in danger of never getting any.
+# component with γ ≈ 0 gets no gradient on its mean and width: it is free to wait for its own targets. But its logit gets the slope π and sinks
+# at every target of another's, so it is in danger of never getting any.
 
 # %%
 p = pi_1 * normal(z, mu_1, sigma_1) + (1 - pi_1) * normal(z, mu_2, sigma_2)
@@ -218,7 +220,7 @@ assert sp.solve(sp.diff(variance + (mean - a) ** 2, a), a) == [sp.expand(mean)]
 
 # %% [markdown]
 # **A Gaussian with its own σ (K = 1) is honest, and useless.** Its best mean is that same average; its best variance is the mixture's. At
-# a fork to ±d it says N(0, σ² + d²): widest confidence in the empty middle. What it loses there, against the two bells (if they are well apart),
+# a fork to ±d it says N(0, σ² + d²), with its highest density in the empty middle. What it loses there, against the two bells (if they are well apart),
 # is ½·log(1 + d²/σ²) − log 2 nats. Two equal bells have two humps only if d > σ: at the middle the second derivative of the density
 # changes sign there.
 #
@@ -253,7 +255,7 @@ two_bells()
 # %% [markdown]
 # In the middle both share. Far to the left it is the wide bell, though its mean is farther away: tails decide.
 #
-# **The inverse problem** (Bishop 1994). Draw t evenly from [0, 1], and x = t + 0.3·sin(2πt) + noise. From t to x is a function; from x to t
+# **The inverse problem** (Bishop 1994). Draw t evenly from [0, 1], and x = t + 0.3·sin(2πt) + noise, uniform in ±0.1. From t to x is a function; from x to t
 # is none: in the middle three t lead to one x. (A robot arm's angles for a given hand are of this kind, and so are causes for effects.) The cell trains five small networks, K = 1 to
 # 5, a second each; then move K and τ. With K = 1, where does the line run? From which K on are all branches there? What happens to them
 # as τ goes to 0, and to 2?
@@ -264,8 +266,8 @@ seen = {K: train(f"K = {K}", inverse_train, inverse_test, K) for K in range(1, 6
 inverse_explorer(seen, inverse_train)
 
 # %% [markdown]
-# K = 1 runs through the empty space between the branches. K = 2 must share three branches between two bells: at x = ½ each stands between an outer branch and the
-# middle one, the same mistake on a smaller scale. From K = 3 on all three are there, and more components only polish the shape. At τ = 0 every draw is the mean of the *most likely* component: one branch at a time, and jumps between them. Above 1 the branches
+# K = 1 runs through the empty space between the branches. K = 2 must share three branches between two bells: at x = 0.4 one takes the lower branch and the other the
+# two upper ones, at 0.6 the reverse; at ½ the noise has run all three together. It is the same mistake on a smaller scale. From K = 3 on all three are there, and more components only polish the shape. At τ = 0 every draw is the mean of the *most likely* component: one branch at a time, and jumps between them. Above 1 the branches
 # blur.
 #
 # **The fork in Dodge.** A hazard is wholly hidden behind the band; in the second step from now it forks; in seven steps it is six pixels to one side (walls
@@ -482,7 +484,7 @@ ex.find_mode.check(find_mode)
 # From here on *your* functions do the work, once they have passed (until then, the course's).
 #
 # **Formulas against dice.** Four facts about one mixture, each by two roads: the density integrates to 1; the slope by a mean is γ(μ − z)/σ²; mean and
-# variance are those that you derived; and at τ = ½ the rarer of 0.4 and 0.6 comes up as often as you predicted.
+# variance are those that you derived; and at τ = ½ the rarer of 0.4 and 0.6 comes up as often as the formula says. Here ± is *one* standard error of the dice.
 
 # %%
 nll, split, gammas = lesson.yours("mixture_nll"), lesson.yours("mixture_parts"), lesson.yours("responsibilities")
@@ -517,7 +519,7 @@ assert torch.allclose(slope, by_hand)
 lesson.questions["cold"].reveal()
 
 # %% [markdown]
-# **K = 1, 2 and 5 on held-out data.** Bishop's problem, in units of t, on 2,000 fresh points; and the fork, in pixels, on forks in 64 other worlds. ± is two standard
+# **K = 1, 2 and 5 on held-out data.** Bishop's problem, in units of t, on 2,000 fresh points; and the fork, in pixels, on forks in 64 other worlds. From here on ± is *two* standard
 # errors; differences are paired, row by row, and for Dodge the independent draws are worlds, not rows. For the fork the best possible loss is known:
 # log 2 for the side, and 0 for a column that is uniform within one pixel (less near the walls, where both sides lead to nearly the same place). Far from the walls the
 # formula above, ½·log(1 + d²/σ²) − log 2, says what K = 2 should gain.
@@ -554,6 +556,7 @@ signature({**seen, **inverse}, inverse_test, forks, fork_test, gammas)
 # are those of the held-out rows. Another seed of the *training* moves these losses by a few hundredths of a nat, too.)
 #
 # **Is it calibrated?** Ranks of the held-out forks. K = 1 at ±6 has σ ≈ 6, so the truth is about one σ to either side: where must its ranks be? (Φ(−1) = 0.16, Φ(1) = 0.84.)
+# The bound that is printed, 1.36/√n, counts rows as independent, which forks of one world are not quite: take it as a guide.
 #
 # **One answer, if it must be.** For x across the middle of Bishop's problem, three point forecasts from the same mixture (K = 5): its mean, the mean of the component
 # with the most weight (that is τ = 0), and your mode. Put each *forward*, through t + 0.3·sin(2πt): does it lead back to x?
@@ -578,16 +581,16 @@ display(pit_picture(ranks), points_picture(x[:, 0].numpy(), guesses, inverse_tes
 
 # %% [markdown]
 # K = 1 has about the right mean and variance, and a histogram with two spikes: calibrated in its first two moments, and nowhere else. It reserves probability for
-# the middle and for the tails, where nothing comes. And below: a mean of solutions is no solution. (At x = ½ it happens to lie on the middle branch: symmetry, not
-# skill.) The mode prefers the outer branches, where the cloud is narrow and so the density high; the component with the most weight is often the middle one. Both are answers; they
-# answer different questions.
+# the middle and for the tails, where nothing comes. K = 2 and 5 are close, but not flat: a bell is no box, so ranks crowd near 0.07 and 0.93. And below: a mean of solutions is no solution. (At x = ½ it happens to lie on the middle branch: symmetry, not
+# skill.) The true density is equally high on all branches (t and the noise are both uniform), so where the mode goes is decided by the fit: here by bells on the
+# upper branch that overlap. The component with the most weight is often the middle one. Both are answers; they answer different questions.
 #
 # **Now the real thing: the fork in latents.** What M must predict is not a column but z, the 16 latents of a VAE. So: the same hidden hazards; as input all
 # that a perfect memory would know (where everything is, and the coming actions); as target the code of the frame seven steps later, drawn from its q(z|x) anew in each batch.
 # First with a mixture for each dimension, as in the paper and in our world model, then with one mixture over the vector. (At K = 1 they are the same.)
 #
 # Then 10 draws for one fork, decoded. Count the hazards below the band. The last number says in how many draws, over all forks in the middle, the
-# hazard is neither at its left nor at its right place.
+# hazard is neither at its left nor at its right place. In the picture the row "what happened" shows ten *different* forks; the rows below are ten draws for one of them, the fourth.
 
 # %% tags=["nbval-ignore-output"]
 memories = dodge_memories()
@@ -630,7 +633,8 @@ dream_picture(rows)
 # %% [markdown]
 # This is what the factorisation costs: nats, and whole hazards. (Another training moves the vector's losses by a nat or so; the gap is larger.) The side of the fork is written in *several* latents at once. A mixture for each dimension can say of
 # each latent "left or right", but not "all left or all right": it draws every dimension's side by a coin of its own, and the decoder, given a code
-# that no frame ever had, draws a smear. So it gains little from K. One mixture over the vector throws one coin. With D such dimensions,
+# that no frame ever had, draws a smear. So it gains little from K. One mixture over the vector throws one coin; what is left is each
+# component's independent noise in 16 dimensions. With D such dimensions,
 # D coins agree in 2 of 2^D draws.
 #
 # Why does the paper do it all the same, and our world model with it? It is *one step* ahead there, not seven: the two futures are still close together, and the

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -118,6 +118,7 @@ def nll(
     over: str = "sum",
     sign: float = -1.0,
     weights: str = "given",
+    finish: Callable[[Tensor], Tensor] = lambda total: total,
 ) -> Answer:
     def wrong(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
         log_weight = {
@@ -130,7 +131,7 @@ def nll(
         square = ((target.unsqueeze(-1) - mu) * torch.exp(-width * log_sigma)) ** 2
         log_component = -half * square - log_sigma_term * log_sigma
         log_c = 0.5 * math.log(2 * math.pi)
-        log_component = log_component - (log_c if constant == "each" else 0.0)
+        log_component = log_component - {"each": log_c, "twice": 2 * log_c}.get(constant, 0.0)
         if combine == "log of sum":
             each = torch.logsumexp(log_weight + log_component, -1)
         elif combine == "sum of logs":
@@ -143,6 +144,9 @@ def nll(
             each = torch.log((log_weight.exp() * log_component.exp()).sum(-1) + 1e-8)
         elif combine == "product":
             return -torch.log((log_weight.exp() * log_component.exp()).sum(-1).prod(-1))
+        elif combine == "no m":
+            a = log_weight + log_component
+            each = torch.log(torch.exp(a - a.amax(-1, keepdim=True)).sum(-1))
         elif combine == "best":
             each = (log_weight + log_component).amax(-1)
         elif combine == "axis":
@@ -152,7 +156,7 @@ def nll(
         if constant == "once":
             return -each.sum(-1) + log_c
         total = {"sum": each.sum(-1), "mean": each.mean(-1), "all": each.sum(-1).mean(), "not": each}[over]
-        return sign * total
+        return finish(sign * total)
 
     return wrong
 
@@ -296,6 +300,27 @@ NLL = Likelihood(
             "the constant only once",
             nll(constant="once"),
             "Each of the Z dimensions is a density of its own, with its own ½·log 2π.",
+        ),
+        Mistake(
+            "log 2π in place of its half",
+            nll(constant="twice"),
+            "The constant of one dimension is ½·log 2π, the log of √(2π). The ½ is missing.",
+        ),
+        Mistake(
+            "a loss that may not be negative",
+            nll(finish=lambda total: total.clamp(min=0)),
+            "You clamp the loss at 0, as if a negative one were a bug. A density may exceed 1. And where you clamp there is no "
+            "gradient: training stops just where it goes well.",
+        ),
+        Mistake(
+            "the absolute value of the loss",
+            nll(finish=torch.abs),
+            "A density may exceed 1, so the loss may be negative. With `abs` a better fit *raises* it, once it is below 0.",
+        ),
+        Mistake(
+            "the maximum is not added back",
+            nll(combine="no m"),
+            "log Σ exp(a) = m + log Σ exp(a − m): you took out the largest a, and forgot to add it afterwards.",
         ),
         Mistake(
             "mean over the latent dimensions",
@@ -468,6 +493,11 @@ PARTS = Exercise(
             "tanh(s) times the bound",
             head(width=lambda s, b: b * torch.tanh(s)),
             "The slope at 0 is then `bound`, not 1: a layer's output of 1 jumps to log σ = 3.8. Divide s by the bound inside.",
+        ),
+        Mistake(
+            "tanh without the bound",
+            head(width=lambda s, b: torch.tanh(s)),
+            "log σ then stays within ±1, whatever `bound` says. The curve is bound·tanh(s/bound).",
         ),
         Mistake(
             "tanh without the factor",
@@ -644,18 +674,82 @@ def sample_cases(rng: Rng) -> Iterator[Case]:
     yield Case({**sure, "temperature": 0.1, "generator": None}, "very sure, and cold")
 
 
-SPREAD = (0.7, 0.2, 0.1), (0.15, 0.25, 0.6), (0.7, 0.2, 0.1)  # three dimensions; the first and the last are alike
-WIDTHS = (-1.2, -0.2, -2.0)  # log σ of the three components
+SPREAD = np.array(  # π, (2 kinds of rows, 3 dimensions, 3 components); in each kind the first dimension and the last are alike
+    [
+        [[0.7, 0.2, 0.1], [0.15, 0.25, 0.6], [0.7, 0.2, 0.1]],
+        [[0.3, 0.5, 0.2], [0.5, 0.3, 0.2], [0.3, 0.5, 0.2]],
+    ]
+)
+CENTRES = np.array([-40.0, 0.0, 40.0]) + np.array([[[0.0], [6.0], [-7.0]], [[13.0], [19.0], [-18.0]]])  # of any kind
+WIDTHS = np.array([-1.2, -0.2, -2.0]) + np.array([[[0.0], [0.6], [-0.6]], [[-0.8], [-0.3], [0.5]]])  # log σ
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """The mixtures that draws should come from: each (rows, Z, K), the first half of the rows of one kind."""
+
+    pi: np.ndarray
+    mu: np.ndarray
+    sigma: np.ndarray
+
+    def origin(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which component each draw came from, and by how many of its σ it strays from its mean."""
+        k = np.abs(z[..., None] - self.mu).argmin(-1, keepdims=True)
+        mu, sigma = (np.take_along_axis(part, k, -1)[..., 0] for part in (self.mu, self.sigma))
+        return k[..., 0], (z - mu) / sigma
+
+    def shares(self, k: np.ndarray, power: float = 1.0) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+        """For each kind of rows: how often each component came up (Z, K), what is right at τ = 1/power, how many rows."""
+        for half in np.split(np.arange(len(k)), 2):
+            right = self.pi[half[0]] ** power
+            share = np.stack([(k[half] == i).mean(0) for i in range(right.shape[-1])], -1)
+            yield share, right / right.sum(-1, keepdims=True), len(half)
+
+    def widths(self, k: np.ndarray, standard: np.ndarray) -> Iterator[tuple[float, int]]:
+        """For each kind, dimension and component: the spread in its σ, and of how many draws."""
+        for half in np.split(np.arange(len(k)), 2):
+            for j in range(k.shape[1]):
+                for i in range(self.mu.shape[-1]):
+                    some = standard[half, j][k[half, j] == i]
+                    if len(some) > 20:
+                        yield float(some.std()), len(some)
+
+    def fit(self, z: np.ndarray, limit: float) -> bool:
+        """Whether the draws may come from these mixtures, each row and each dimension from its own."""
+        k, standard = self.origin(z)
+        return (
+            (np.abs(standard) > 12).mean() < 0.02
+            and all((np.abs(share - p) < limit * np.sqrt(p * (1 - p) / n)).all() for share, p, n in self.shares(k))
+            and all(abs(width - 1) < limit / math.sqrt(2 * n) for width, n in self.widths(k, standard))
+        )
+
+
+def mixed_up(right: Mixtures) -> Iterator[tuple[str, Mixtures]]:
+    """What the draws come from when someone takes another row's or another dimension's numbers."""
+    changes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "the first row's for all": lambda part: np.broadcast_to(part[:1], part.shape),
+        "the first dimension's for all": lambda part: np.broadcast_to(part[:, :1], part.shape),
+        "the rows in another order": lambda part: part[::-1],
+    }
+    for name, change in changes.items():
+        for names in (
+            ("pi",),
+            ("mu",),
+            ("sigma",),
+            ("pi", "mu"),
+            ("mu", "sigma"),
+            ("pi", "sigma"),
+            ("pi", "mu", "sigma"),
+        ):
+            yield name, replace(right, **{part: change(getattr(right, part)) for part in names})
 
 
 def sample_properties(ask: Ask, rng: Rng) -> str:
     """What must hold of the draws, in whatever order noise is drawn. Each statistical test fails once in 10⁷ runs."""
-    rows, limit = 4000, 5.3
+    rows, limit = 4000, 5.7
     a, b = (int(seed) for seed in rng.choice(10**6, 2, replace=False))
-    shift = rng.normal(0, 1)
-    log_pi = np.tile(np.log(SPREAD), (rows, 1, 1))
-    mu = np.tile(np.array([-12.0, 0.0, 12.0]) + shift, (rows, 3, 1))
-    log_sigma = np.tile(np.array(WIDTHS), (rows, 3, 1))
+    pi, mu, log_sigma = (np.repeat(part, rows // 2, axis=0) for part in (SPREAD, CENTRES + rng.normal(0, 1), WIDTHS))
+    log_pi, right = np.log(pi), Mixtures(pi, mu, np.exp(log_sigma))
 
     def case(temperature: float, seed: int | None = None) -> Case:
         generator = None if seed is None else torch.Generator().manual_seed(seed)
@@ -666,7 +760,9 @@ def sample_properties(ask: Ask, rng: Rng) -> str:
             "temperature": temperature,
             "generator": generator,
         }
-        return Case(inputs, f"{rows} times the same three mixtures, τ = {temperature:g}")
+        return Case(
+            inputs, f"{rows // 2} times the same three mixtures, and as often three others, τ = {temperature:g}"
+        )
 
     def seeded(number: int) -> Answer:
         def around(answer: Answer, *inputs: object) -> Tensor:
@@ -682,64 +778,93 @@ def sample_properties(ask: Ask, rng: Rng) -> str:
     z = hot[1.0]
     if not np.array_equal(z, ask(case(1.0), seeded(a)).values[0]):
         return "noise that torch's seed does not reach: two calls after the same torch.manual_seed(…) differ."
-    if not np.ptp(z, axis=0).all():
+    if not all(np.ptp(half, axis=0).all() for half in np.split(z, 2)):
         return "one draw for the whole batch: all rows of equal mixtures are equal."
     if np.array_equal(z, ask(case(1.0), seeded(b)).values[0]):
         return "a seed inside of the function: calls after different seeds return the same."
-    k = np.abs(z[..., None] - mu).argmin(-1)  # (rows, 3): where each draw came from
-    centre, sigma = np.array([-12.0, 0.0, 12.0]) + shift, np.exp(WIDTHS)
-    standard = (z - centre[k]) / sigma[k]
+    k, standard = right.origin(z)  # (rows, 3): where each draw came from
+    if not right.fit(z, limit):
+        for name, others in mixed_up(right):
+            if others.fit(z, limit):
+                return f"{name}: the draws fit the mixtures of others. Each dimension of each row has π, μ and σ of its own."
     if (np.abs(standard) > 12).mean() > 0.02:
         return "values between the components: they come from none of them. Draw one component, then a value from it."
-    share = np.stack([(k == i).mean(0) for i in range(3)], -1)  # (3, K)
-    right = np.array(SPREAD)
-    if (share.max(-1) > 0.999).all():
+    shares = list(right.shares(k))
+    if all((share.max(-1) > 0.999).all() for share, _, _ in shares):
         return "always the most likely component: no other ever comes up at τ = 1."
     if np.array_equal(k[:, 0], k[:, 2]):
         return "one component for the whole vector: two dimensions with equal weights always take the same one."
-    if (np.abs(share - right) > limit * np.sqrt(right * (1 - right) / rows)).any():
-        return f"at τ = 1 the components come up with the shares {np.round(share[0], 3)}, where π is {right[0]}."
-    width = np.array([standard[k == i].std() for i in range(3)])
-    error = limit / np.sqrt(2 * np.array([(k == i).sum() for i in range(3)]))
-    if (np.abs(width * np.exp(0.5 * np.array(WIDTHS)) - 1) < error).all():
+    for share, p, n in shares:
+        for j in range(3):
+            if (np.abs(share[j] - p[j]) > limit * np.sqrt(p[j] * (1 - p[j]) / n)).any():
+                return f"at τ = 1 the components come up with the shares {np.round(share[j], 3)}, where π is {p[j]}."
+    log_width = np.take_along_axis(log_sigma, k[..., None], -1)[..., 0]
+    halved = right.widths(k, standard * np.exp(0.5 * log_width))
+    if all(abs(width - 1) < limit / math.sqrt(2 * n) for width, n in halved):
         return "log σ read as log σ²: at τ = 1 the values are spread by exp(½·log_sigma)."
-    if (np.abs(width - 1) > error).any():
-        return f"at τ = 1 the values around a component's mean are spread by {width[0]:.3g} times its σ."
+    for width, n in right.widths(k, standard):
+        if abs(width - 1) > limit / math.sqrt(2 * n):
+            return f"at τ = 1 the values around a component's mean are spread by {width:.3g} times its σ."
     together = [np.corrcoef(standard[:, 0], standard[:, j])[0, 1] for j in (1, 2)]
     if max(np.abs(together)) > 0.99:
         return "one ε for the whole vector: all dimensions stray from their components by the same number of σ."
-    chosen = np.corrcoef(k[:, 0] == 0, k[:, 2] == 0)[0, 1]
+    first = (k == 0) - pi[..., 0]  # by how much more often than it should
+    chosen = np.corrcoef(first[:, 0], first[:, 2])[0, 1]
     in_time = np.corrcoef(standard[1:, 0], standard[:-1, 0])[0, 1]
-    mixed = np.corrcoef(k[:, 0] == 0, standard[:, 0])[0, 1]
+    mixed = np.corrcoef(first[:, 0], standard[:, 0])[0, 1]
     if max(np.abs([*together, chosen, in_time, mixed])) > limit / math.sqrt(rows):
         return "draws that depend on each other: every dimension of every row needs a component and a noise of its own."
     ordered = torch.special.ndtr(torch.from_numpy(np.sort(standard.astype(np.float64).ravel()))).numpy()
     if np.abs(ordered - (np.arange(ordered.size) + 0.5) / ordered.size).max() > 2.9 / math.sqrt(ordered.size):
         return "the values around a component's mean are not normally distributed."
-    if complaint := judge_temperature(hot, centre, sigma, right, limit):
+    if complaint := judge_temperature(hot, right, limit) or judge_sequences(ask, rng, limit):
         return complaint
     return judge_zero_and_generator(ask, rng, case, seeded, (a, b))
 
 
-def judge_temperature(
-    hot: dict[float, np.ndarray], centre: np.ndarray, sigma: np.ndarray, pi: np.ndarray, limit: float
-) -> str:
+def judge_sequences(ask: Ask, rng: Rng, limit: float) -> str:
+    """(B, T, Z, K): every step draws from its own mixture, and by chance of its own."""
+    lead = (100, 20, 2)
+    pi = np.broadcast_to(np.array([0.5, 0.5]), (*lead, 2))
+    mu = np.array([-40.0, 40.0]) + rng.uniform(-20, 20, (*lead, 1))
+    log_sigma = np.broadcast_to(np.array([-0.5, -1.0]), mu.shape)
+    inputs = {"log_pi": np.log(pi), "mu": mu, "log_sigma": log_sigma, "temperature": 1.0, "generator": None}
+    z = ask(Case(inputs, "sequences of steps, each with its own mixtures")).values[0]
+    if z.shape != lead:
+        return f"for a mixture {mu.shape} it returns the shape {z.shape}."
+    k, standard = Mixtures(pi, mu, np.exp(log_sigma)).origin(z)
+    if (np.abs(standard) > 12).mean() > 0.02:
+        return "for sequences (B, T, Z, K) the draws of some steps come from the mixtures of others."
+    for chance in (2.0 * k - 1, standard):
+        for axis, name in enumerate(("one draw for the whole batch", "shared over the time steps", "")):
+            here, next_one = (np.delete(chance, i, axis).ravel() for i in (-1, 0))
+            alike = np.corrcoef(here, next_one)[0, 1] if here.std() * next_one.std() > 0 else 1.0
+            if alike > 0.99 and name:
+                return f"{name}: in a batch of sequences one component or one ε serves many samples."
+            if abs(alike) > limit / math.sqrt(here.size):
+                return (
+                    "draws that depend on each other, in a batch of sequences: each step and dimension needs its own."
+                )
+    return ""
+
+
+def judge_temperature(hot: dict[float, np.ndarray], right: Mixtures, limit: float) -> str:
     """At τ = ½ and 2: the shares must be those of π^(1/τ), and the widths √τ·σ."""
     seen = {}
     for t in (0.5, 2.0):
-        k = np.abs(hot[t][..., None] - centre).argmin(-1)
-        share = np.stack([(k == i).mean(0) for i in range(3)], -1)
-        standard = (hot[t] - centre[k]) / sigma[k]
+        k, standard = right.origin(hot[t])
 
-        def like(power: float, share: np.ndarray = share, k: np.ndarray = k) -> bool:
-            expected = pi**power / (pi**power).sum(-1, keepdims=True)
-            error = limit * np.sqrt(expected * (1 - expected) / len(k)) + 2 / len(k)
-            return bool((np.abs(share - expected) < error).all())
+        def like(power: float, k: np.ndarray = k) -> bool:
+            return all(
+                bool((np.abs(share - p) < limit * np.sqrt(p * (1 - p) / n) + 4 / n).all())
+                for share, p, n in right.shares(k, power)
+            )
 
         def wide(scale: float, standard: np.ndarray = standard) -> bool:
             return bool(abs(standard.std() / scale - 1) < limit / math.sqrt(2 * standard.size))
 
-        seen[t] = like, wide, share, standard.std()
+        share, cold, _ = next(right.shares(k, 2.0))
+        seen[t] = like, wide, share[0], cold[0], standard.std()
     tests = [seen[t][:2] for t in (0.5, 2.0)]
     weights_right = all(like(1 / t) for (like, _), t in zip(tests, (0.5, 2.0), strict=True))
     widths_right = all(wide(math.sqrt(t)) for (_, wide), t in zip(tests, (0.5, 2.0), strict=True))
@@ -756,9 +881,9 @@ def judge_temperature(
         return "σ multiplied by τ: the variance is, so σ is multiplied by √τ."
     if all(like(t) for (like, _), t in zip(tests, (0.5, 2.0), strict=True)):
         return "log π multiplied by τ: it is divided, so that τ below 1 makes the likely ones likelier."
-    _, _, share, std = seen[0.5]
+    _, _, share, cold, std = seen[0.5]
     return (
-        f"at τ = ½ the shares are {np.round(share[0], 3)}, where π² / Σπ² is {np.round(pi[0] ** 2 / (pi[0] ** 2).sum(), 3)}, "
+        f"at τ = ½ the shares are {np.round(share, 3)}, where π² / Σπ² is {np.round(cold, 3)}, "
         f"and the values are spread by {std:.3g}·σ, where {math.sqrt(0.5):.3g}·σ should be."
     )
 
@@ -792,6 +917,7 @@ def drawn(
     zero: bool = True,
     seed: int | None = None,
     own: bool = True,
+    swap: Callable[[Tensor], Tensor] | None = None,
 ) -> Answer:
     def wrong(
         log_pi: Tensor,
@@ -800,6 +926,8 @@ def drawn(
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
+        if swap is not None:
+            log_pi, mu, log_sigma = (swap(part) for part in (log_pi, mu, log_sigma))
         if temperature == 0 and zero:
             return mu.gather(-1, log_pi.argmax(-1, keepdim=True)).squeeze(-1)
         if seed is not None:
@@ -807,6 +935,7 @@ def drawn(
         g = generator if own else None
         dtype, shape = mu.dtype, mu.shape[:-1]
         rows = {"each": shape, "vector": (*shape[:-1], 1), "batch": (1,) * (len(shape) - 1) + shape[-1:]}
+        rows["time"] = (shape[0], 1, *shape[2:]) if len(shape) > 2 else shape
         tempered = log_pi / torch.tensor(temperature, dtype=dtype) if not zero else weights(log_pi, temperature)
         u = torch.rand(rows[chosen], generator=g, dtype=dtype).expand(shape).unsqueeze(-1)
         cumulative = torch.softmax(tempered, -1).cumsum(-1)
@@ -917,6 +1046,16 @@ SAMPLE = Exercise(
             "A *low* temperature must make the likely likelier: divide. Multiplied, τ = 0.1 makes all components alike.",
         ),
         Mistake(
+            "π divided by τ in place of log π",
+            drawn(weights=lambda log_pi, t: log_pi.exp() / t),
+            "A softmax expects logarithms: softmax(log π / τ). Over π itself it makes all components nearly alike, even at τ = 1.",
+        ),
+        Mistake(
+            "log σ divided by τ",
+            drawn(width=lambda log_sigma, t: torch.exp(log_sigma / t)),
+            "That is σ^(1/τ), right at τ = 1 only. The variance is *multiplied* by τ: √τ·exp(log_sigma).",
+        ),
+        Mistake(
             "the mixture's mean plus noise",
             drawn(value="mean"),
             "Σ π·μ lies between the components, where at a fork nothing ever is. You have built the average of two futures that "
@@ -949,6 +1088,31 @@ SAMPLE = Exercise(
             "one draw for the whole batch",
             drawn(chosen="batch", noise="batch"),
             "All samples of the batch get the same dice, by broadcasting. A thousand dreams would all be one.",
+        ),
+        Mistake(
+            "shared over the time steps",
+            drawn(noise="time"),
+            "In a batch of sequences (B, T, Z, K) all steps of one sequence get the same dice, by broadcasting, such as "
+            "`torch.randn(B, 1, Z)`. Chance in a dream would be thrown once, at its start. Draw with the shape of the result, "
+            "`mu.shape[:-1]`.",
+        ),
+        Mistake(
+            "the first row's for all",
+            drawn(swap=lambda part: part[:1].expand(part.shape)),
+            "Weights, means or widths of the first row (`[0]`) serve the whole batch. Where all rows are alike nobody notices; "
+            "in a dream each has its own forecast.",
+        ),
+        Mistake(
+            "the first dimension's for all",
+            drawn(swap=lambda part: part[..., :1, :].expand(part.shape)),
+            "Weights, means or widths of the first latent dimension serve all of them. Each dimension has a mixture of its own: "
+            "`gather` along K, the last axis, keeps them apart.",
+        ),
+        Mistake(
+            "the rows in another order",
+            drawn(swap=lambda part: part.flip(0)),
+            "The draws are right, but they are returned in another order than the mixtures came in: row i must be drawn from "
+            "the mixtures of row i. It happens in a reshape to a list of mixtures and back.",
         ),
         Mistake(
             "log σ read as log σ²",
@@ -1021,7 +1185,8 @@ def joint(combine: str = "right", **options: Any) -> Answer:
     def wrong(target: Tensor, log_pi: Tensor, mu: Tensor, log_sigma: Tensor) -> Tensor:
         width, own = options.get("width", 1.0), options.get("own", 1.0)
         log_c = 0.5 * math.log(2 * math.pi)
-        each = -0.5 * ((target.unsqueeze(-1) - mu) * torch.exp(-width * log_sigma)) ** 2 - own * log_sigma - log_c
+        half = options.get("half", 0.5)
+        each = -half * ((target.unsqueeze(-1) - mu) * torch.exp(-width * log_sigma)) ** 2 - own * log_sigma - log_c
         if combine == "dimension":
             return -torch.logsumexp(log_pi.unsqueeze(-2) + each, -1).sum(-1)
         if combine == "weights each":
@@ -1040,6 +1205,8 @@ def joint(combine: str = "right", **options: Any) -> Answer:
             return -torch.logsumexp(log_pi + (each + log_c).sum(-2), -1) + log_c
         if combine == "none":
             return -torch.logsumexp(log_pi + (each + log_c).sum(-2), -1)
+        if combine == "linear":
+            return -torch.logsumexp(log_pi.exp() + each.sum(-2), -1)
         if combine == "ignored":
             return -torch.logsumexp(each.sum(-2), -1)
         if combine == "cut":
@@ -1132,6 +1299,16 @@ JOINT = Likelihood(
             "the log σ of the density is missing",
             joint(own=0.0),
             "log N contains −log σ, in every dimension. Without it wider is always better.",
+        ),
+        Mistake(
+            "the ½ of the exponent is missing",
+            joint(half=1.0),
+            "The exponent is −½·((z − μ)/σ)². Without the ½ every σ comes out √2 too large.",
+        ),
+        Mistake(
+            "π where log π belongs",
+            joint("linear"),
+            "In log space weights are added as logarithms. You added exp(log_pi).",
         ),
         Mistake("the weights are ignored", joint("ignored"), "log π is missing: the density integrates to K."),
         Mistake("the sign", joint(sign=1.0), "This is the log-likelihood. The loss is its negative."),
@@ -1278,6 +1455,11 @@ PIT = Exercise(
             "`log_sigma` is log σ: 1/σ = exp(−log_sigma).",
         ),
         Mistake(
+            "σ² in place of σ",
+            ranked(width=2.0),
+            "You divide the distance by the variance, exp(2·log_sigma). Φ asks how many *standard deviations* below z a mean lies.",
+        ),
+        Mistake(
             "the product over the dimensions",
             ranked("product"),
             "The shares of different dimensions are looked at one by one: return (..., Z). Their product is not uniform even for "
@@ -1295,22 +1477,36 @@ PIT = Exercise(
 # --- 7 · The highest point
 
 
-def mode_cases(rng: Rng) -> Iterator[Case]:
-    def made(pi: list[float], mu: list[float], sigma: list[float], about: str, kind: Any = np.float64) -> Case:
-        rows = [(pi, mu, sigma), (pi[::-1], mu[::-1], sigma[::-1])]  # the order of components must not matter
-        scale = rng.uniform(0.7, 1.4)
-        shift = np.array([rng.uniform(-3, -1), rng.uniform(1, 3)])[:, None, None]
-        log_pi = np.log(np.array([[row[0]] for row in rows]))
-        means = scale * np.array([[row[1]] for row in rows]) + shift
-        log_sigma = np.log(scale * np.array([[row[2]] for row in rows]))
-        parts = {"log_pi": log_pi, "mu": means, "log_sigma": log_sigma}
-        return Case({name: v.astype(kind) for name, v in parts.items()} | {"steps": 300}, about)
+MIXTURES: dict[str, tuple[list[float], list[float], list[float]]] = {  # π, μ, σ
+    "a wide bell of more weight, a narrow one that is higher": ([0.6, 0.4], [0.0, 4.0], [1.0, 0.3]),
+    "two bells that run into each other, and one apart": ([0.5, 0.3, 0.2], [0.0, 0.9, 5.0], [1.0, 0.6, 0.4]),
+    "two smaller bells that together are the highest": ([0.45, 0.33, 0.22], [0.0, 3.0, 3.5], [0.7, 0.7, 0.6]),
+    "a needle of little weight far from a high hill": ([0.99, 0.01], [0.0, 10.0], [1.0, 0.1]),
+    "a hill between two means, and a mean that stands higher than either": (
+        [0.31, 0.31, 0.38],
+        [-0.9, 0.9, 10.0],
+        [1.0, 1.0, 1.0],
+    ),
+}
 
-    yield made([0.6, 0.4], [0.0, 4.0], [1.0, 0.3], "a wide bell of more weight, a narrow one that is higher")
-    yield made([0.5, 0.3, 0.2], [0.0, 0.9, 5.0], [1.0, 0.6, 0.4], "two bells that run into each other, and one apart")
-    yield made([0.45, 0.33, 0.22], [0.0, 3.0, 3.5], [0.7, 0.7, 0.6], "two smaller bells that together are the highest")
-    yield made([0.2, 0.8], [-3.0, 2.0], [0.5, 0.9], "two bells apart", np.float32)
-    yield made([0.62, 0.38], [0.0, 1.3], [1.0, 0.8], "two bells in one hump")
+
+def mode_cases(rng: Rng) -> Iterator[Case]:
+    def made(names: list[str], lead: tuple[int, ...], about: str, steps: int = 300, kind: Any = np.float64) -> Case:
+        """One dimension for each name; every second row has its components in the reverse order."""
+        pi, mu, sigma = (np.array([MIXTURES[name][i] for name in names]) for i in range(3))  # (Z, K)
+        parts = [np.broadcast_to(part, (*lead, *pi.shape)).copy() for part in (pi, mu, sigma)]
+        for part in parts:
+            part[1::2] = part[1::2, ..., ::-1]  # the order of components must not matter
+        scale, side = rng.uniform(0.7, 1.4, (*lead, 1, 1)), rng.choice([-1, 1], (*lead, len(names), 1))
+        means = scale * parts[1] + side * rng.uniform(1, 3, side.shape)
+        inputs = {"log_pi": np.log(parts[0]), "mu": means, "log_sigma": np.log(scale * parts[2])}
+        return Case({name: v.astype(kind) for name, v in inputs.items()} | {"steps": steps}, about)
+
+    wide, run_together, _, needle, _ = MIXTURES
+    for name in MIXTURES:
+        yield made([name], (2,), name, kind=np.float32 if name == needle else np.float64)
+    yield made([wide, needle], (3, 2), "sequences (B, T, Z, K), with other hills in each dimension")
+    yield made([run_together], (2,), "no more than two steps", steps=2)
 
 
 def find_mode(log_pi: Tensor, mu: Tensor, log_sigma: Tensor, steps: int = 300) -> Tensor:
@@ -1334,28 +1530,43 @@ def climbed(
     own: float = 1.0,
     choose: str = "density",
     steps: int | None = None,
+    fewer: int = 0,
+    axis: int = -2,
 ) -> Answer:
     def wrong(log_pi: Tensor, mu: Tensor, log_sigma: Tensor, steps_given: int = 300) -> Tensor:
         def log_joint(z: Tensor, prior: float, own: float) -> Tensor:
-            standard = (z.unsqueeze(-1) - mu.unsqueeze(-2)) * torch.exp(-log_sigma).unsqueeze(-2)
-            return (prior * log_pi - own * log_sigma).unsqueeze(-2) - 0.5 * standard**2
+            standard = (z.unsqueeze(-1) - mu.unsqueeze(axis)) * torch.exp(-log_sigma).unsqueeze(axis)
+            return (prior * log_pi - own * log_sigma).unsqueeze(axis) - 0.5 * standard**2
 
         k = log_pi.argmax(-1, keepdim=True)
         z = {
             "means": mu,
             "mean": (log_pi.exp() * mu).sum(-1, keepdim=True),
             "likeliest": mu.gather(-1, k),
+            "highest": mu.gather(-1, torch.logsumexp(log_joint(mu, 1.0, 1.0), -1).argmax(-1, keepdim=True)),
         }[start]
-        for _ in range(steps_given if steps is None else steps):
-            pull = torch.softmax(log_joint(z, prior, own), -1) * torch.exp(-2 * precision * log_sigma).unsqueeze(-2)
-            z = (pull * mu.unsqueeze(-2)).sum(-1) / pull.sum(-1)
+        for _ in range((steps_given if steps is None else steps) - fewer):
+            pull = torch.softmax(log_joint(z, prior, own), -1) * torch.exp(-2 * precision * log_sigma).unsqueeze(axis)
+            z = (pull * mu.unsqueeze(axis)).sum(-1) / pull.sum(-1)
         if choose == "peak":
             return mu.gather(-1, (log_pi - log_sigma).argmax(-1, keepdim=True)).squeeze(-1)
         height = torch.logsumexp(log_joint(z, 1.0, 1.0), -1)
+        if choose == "together":
+            height = height.sum(-2, keepdim=True).expand(height.shape)
         best = (height.argmin if choose == "lowest" else height.argmax)(-1, keepdim=True)
         return z.gather(-1, best).squeeze(-1)
 
     return wrong
+
+
+def climb_alone(log_pi: Tensor, mu: Tensor, log_sigma: Tensor, steps: int = 300) -> Tensor:
+    """As many numbers as there are climbers, and yet only one climber: each mean meets its own component alone."""
+    z = mu
+    for _ in range(steps):
+        log_joint = log_pi - log_sigma - 0.5 * ((z - mu) * torch.exp(-log_sigma)) ** 2
+        pull = torch.softmax(log_joint, -1) * torch.exp(-2 * log_sigma)
+        z = (pull * mu).sum(-1, keepdim=True) / pull.sum(-1, keepdim=True)
+    return z[..., 0] if steps else (log_pi.exp() * mu).sum(-1)
 
 
 def mode_by_loops(log_pi: Tensor, mu: Tensor, log_sigma: Tensor, steps: int = 300) -> Tensor:
@@ -1363,7 +1574,7 @@ def mode_by_loops(log_pi: Tensor, mu: Tensor, log_sigma: Tensor, steps: int = 30
         best, height = mu[0], -math.inf
         for start in mu:
             z = start
-            for _ in range(min(steps, 120)):
+            for _ in range(min(steps, 120)):  # far more than these hills need
                 gamma = torch.softmax(log_pi + Normal(mu, log_sigma.exp()).log_prob(z), 0) / torch.exp(2 * log_sigma)
                 z = (gamma * mu).sum() / gamma.sum()
             here = float(torch.logsumexp(log_pi + Normal(mu, log_sigma.exp()).log_prob(z), 0))
@@ -1375,24 +1586,17 @@ def mode_by_loops(log_pi: Tensor, mu: Tensor, log_sigma: Tensor, steps: int = 30
     return torch.stack([one(*row) for row in zip(*flat, strict=True)]).reshape(mu.shape[:-1])
 
 
-def mode_on_a_grid(log_pi: Tensor, mu: Tensor, log_sigma: Tensor, steps: int = 300) -> Tensor:
-    """A fine grid, then Newton's steps on the log-density, in float64."""
-    dtype, (log_pi, mu, log_sigma) = mu.dtype, (part.double() for part in (log_pi, mu, log_sigma))
-    low, high = mu.amin(-1, keepdim=True), mu.amax(-1, keepdim=True)  # the mode lies between the outer means
-    grid = low + (high - low) * torch.linspace(0, 1, 4001, dtype=torch.float64)  # (..., Z, P)
-
-    def log_p(z: Tensor) -> Tensor:
-        normal = Normal(mu.unsqueeze(-2), log_sigma.exp().unsqueeze(-2))
-        return torch.logsumexp(log_pi.unsqueeze(-2) + normal.log_prob(z.unsqueeze(-1)), -1)
-
-    z = grid.gather(-1, log_p(grid).argmax(-1, keepdim=True))
-    for _ in range(8):
-        gamma = responsibilities(z.squeeze(-1), log_pi, mu, log_sigma)
-        pull = (mu - z) * torch.exp(-2 * log_sigma)
-        slope = (gamma * pull).sum(-1, keepdim=True)
-        bend = (gamma * (pull**2 - torch.exp(-2 * log_sigma))).sum(-1, keepdim=True) - slope**2
-        z = z - slope / bend
-    return z.squeeze(-1).to(dtype)
+def mode_one_climber_at_a_time(log_pi: Tensor, mu: Tensor, log_sigma: Tensor, steps: int = 300) -> Tensor:
+    var, normal = torch.exp(2 * log_sigma), Normal(mu, log_sigma.exp())
+    ends, heights = [], []
+    for start in mu.unbind(-1):
+        z = start
+        for _ in range(steps):
+            w = responsibilities(z, log_pi, mu, log_sigma) / var
+            z = torch.einsum("...k,...k->...", w, mu) / w.sum(-1)
+        ends.append(z)
+        heights.append((log_pi + normal.log_prob(z[..., None])).logsumexp(-1))
+    return torch.stack(ends, -1).gather(-1, torch.stack(heights, -1).argmax(-1, keepdim=True))[..., 0]
 
 
 MODE = Exercise(
@@ -1466,15 +1670,51 @@ MODE = Exercise(
             climbed(steps=1),
             "One step uphill is not the top: repeat it `steps` times.",
         ),
+        Mistake(
+            "one climber in place of K",
+            climb_alone,
+            "`z - mu` with both (..., Z, K) compares each climber with one component only, its own, and the sum over K then "
+            "leaves a single z: K starts have become one climber, and it ends on whichever hill it happens to be led to. "
+            "Every climber feels *all* components: `z.unsqueeze(-1) - mu.unsqueeze(-2)`, (..., Z, S, K).",
+        ),
+        Mistake(
+            "uphill from the highest mean alone",
+            climbed(start="highest"),
+            "You compare the K means and climb from the best. But the highest *mean* need not lie on the highest *hill*: "
+            "between two means that overlap the hill may rise above all three. Climb from each, and compare at the end.",
+        ),
+        Mistake(
+            "climbers and components on crossed axes",
+            climbed(axis=1),
+            "`unsqueeze(1)` counts from the front, and so hits the axis before K only where there is one batch axis and a "
+            "single latent dimension. Count from the back: `unsqueeze(-2)`.",
+        ),
+        Mistake(
+            "one winner for all dimensions",
+            climbed(choose="together"),
+            "You add the heights up over the latent dimensions, and take the same climber in all of them. Each dimension has "
+            "a mixture of its own, and so a highest hill of its own.",
+        ),
+        Mistake(
+            "the number of steps is not heeded",
+            climbed(steps=300),
+            "You climb as far as you like, whatever `steps` says (or find the top by other means, on a grid perhaps: the right "
+            "place, but not what was promised). Asked for is where the best climber stands after `steps` steps.",
+        ),
+        Mistake(
+            "one step too few",
+            climbed(fewer=1),
+            "`range(1, steps)` has steps − 1 numbers. After hundreds of steps nobody notices, after two one does.",
+        ),
     ),
-    (mode_by_loops, mode_on_a_grid),
+    (mode_by_loops, mode_one_climber_at_a_time),
     reference=find_mode,
     cases=mode_cases,
-    expects="for each latent dimension the z where its density is highest, shape (..., Z)",
+    expects="for each latent dimension the z of the climber that stands highest after `steps` steps, shape (..., Z)",
     checked="Five mixtures on fresh scales, each in both orders of its components: a wide bell of more weight, bells that run "
     "into each other, two that together are the highest.",
     tolerance=10.0,
-    equivalent={"gradient cut": "a mode is there to be looked at, and a search for it on a grid has no gradient"},
+    equivalent={"gradient cut": "a mode is there to be looked at: nothing is trained through it"},
 )
 
 EXERCISES = (NLL, PARTS, RESPONSIBILITIES, SAMPLE, JOINT, PIT, MODE)

@@ -23,8 +23,7 @@ QUESTIONS = (
             ),
             Choice(
                 "whichever side came up more often in training",
-                "That would be the least *absolute* miss in counts of exact hits. Squared error fears the large miss, and stays "
-                "in the middle.",
+                "That would score the most exact hits. Squared error fears the large miss, and stays in the middle.",
             ),
         ),
     ),
