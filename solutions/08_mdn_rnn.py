@@ -686,7 +686,8 @@ display(
 # %% [markdown]
 # Three answers to one question, since "useful" has no meaning without "for what". As a *guess*, one dream is soon worse than the average frame, as
 # it was in the world that you solved; the average of many stays below it to the end of what we measured, not least because the
-# agent obeys the actions, which the dream is told. ("Nothing moves" is hopeless where everything falls. In the world that you solved, where nothing
+# agent obeys the actions, which the dream is told. (The knee at step 9 belongs to the moments, not to the dreams: one in five is the thirteenth step of
+# a recording, and there the first hazard is at the same height in every world.) ("Nothing moves" is hopeless where everything falls. In the world that you solved, where nothing
 # has a direction, it beat a single dream: a baseline is as good as it fits the world.) For *planning*, the forecast of a hit is best where it is near,
 # and beats the base rate for some thirty steps or more, by less and less, as the printed leads say. Are the dreams too kind? Not that we could see:
 # after 20 steps as many are alive in them as in the world, to within the interval. From starts that know their future it looks otherwise, by about ten in
