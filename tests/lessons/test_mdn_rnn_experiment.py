@@ -25,13 +25,14 @@ def test_steps_count_alike_and_episodes_are_the_draws() -> None:
 def test_a_dream_is_useful_until_it_reaches_the_baseline() -> None:
     horizons = (1, 2, 4, 8)
     dream = np.tile([1.0, 2.0, 4.0, 8.0], (20, 1))
-    found = useful(dream, np.full((20, 4), 6.0), horizons)
+    world = np.arange(20) // 2
+    found = useful(dream, np.full((20, 4), 6.0), world, horizons)
     assert (found.steps, found.low, found.high) == (6.0, 6.0, 6.0)
-    never = useful(dream, np.full((20, 4), 9.0), horizons)
+    never = useful(dream, np.full((20, 4), 9.0), world, horizons)
     assert math.isinf(never.steps)
     assert "more than 8" in str(never)
     dream[0, 2:] = np.nan  # an episode that was over
-    assert useful(dream, np.full((20, 4), 6.0), horizons).steps == 6.0
+    assert useful(dream, np.full((20, 4), 6.0), world, horizons).steps == 6.0
 
 
 def test_endlessly_many_dreams_have_no_spread_of_their_own() -> None:

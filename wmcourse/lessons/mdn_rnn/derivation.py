@@ -33,7 +33,7 @@ STEPS = (
         (
             "After one step the new noise has variance s². After two, the first noise has been multiplied by ρ: s² + ρ²·s². And so on: a "
             "geometric sum of L terms.",
-            "s²·(1 + ρ² + … + ρ^(2(L−1))) = s²·(1 − ρ^(2L))/(1 − ρ²), and s²/(1 − ρ²) is v.",
+            "Such a sum with the ratio q = ρ² is (1 − q^L)/(1 − q). And s² is asked for in v: s² = v·(1 − ρ²).",
         ),
         (
             Mistake(
@@ -123,7 +123,7 @@ STEPS = (
         2,
         (
             "Differentiate −w·p·log q − (1 − p)·log(1 − q) by q and set it to 0: −w·p/q + (1 − p)/(1 − q) = 0.",
-            "w·p·(1 − q) = (1 − p)·q. Solve for q.",
+            "Bring it to one odds on each side: q/(1 − q) = …, and then q = odds/(1 + odds).",
         ),
         (
             Mistake(

@@ -16,7 +16,7 @@ from wmcourse import mdn_rnn
 from wmcourse.lessons import judge
 from wmcourse.lessons.exercise import Ask, Exercise, Mistake
 from wmcourse.lessons.judge import Answer, Case, Outcome
-from wmcourse.mdn_rnn import MDNRNN, DreamStep, SequenceLoss, State, dream_step, sequence_loss
+from wmcourse.mdn_rnn import MDNRNN, DreamStep, Prediction, SequenceLoss, State, dream_step, sequence_loss
 from wmcourse.mixture_density_networks import mixture_mean, mixture_nll, sample_mixture
 
 Rng = np.random.Generator
@@ -251,6 +251,9 @@ def head_cases(rng: Rng) -> Iterator[Case]:
     done = (rng.random((4, 5)) < 0.5).astype(np.float32)
     done[0, :2], sure[0, :2] = (1, 0), (-60, 60)  # sure and wrong, both ways
     yield Case({"logit": sure.astype(np.float32), "done": done, "weight": 4.0}, "a head that is very sure", ("logit",))
+    surer = np.array([[120.0, -120.0, 120.0, -120.0]], np.float32) * rng.uniform(1.0, 1.2)
+    done = np.array([[1, 0, 0, 1]], np.float32)
+    yield Case({"logit": surer.astype(np.float32), "done": done, "weight": 2.0}, "a head that is surer still, ℓ = ±120")
 
 
 def done_head(logit: Tensor, done: Tensor, weight: float) -> tuple[Tensor, Tensor]:
@@ -278,6 +281,11 @@ def bernoulli_with_a_bit(logit: Tensor, done: Tensor, w: float) -> Tensor:
     return -(w * done * torch.log(p + 1e-8) + (1 - done) * torch.log(1 - p + 1e-8))
 
 
+def bernoulli_cut_off(logit: Tensor, done: Tensor, w: float) -> Tensor:
+    p = torch.sigmoid(logit).clamp(1e-7, 1 - 1e-7)
+    return -(w * done * torch.log(p) + (1 - done) * torch.log(1 - p))
+
+
 def head_from_torch(logit: torch.Tensor, done: torch.Tensor, weight: float) -> tuple[torch.Tensor, torch.Tensor]:
     import torch.nn.functional as F
 
@@ -299,8 +307,9 @@ DONE_HEAD = Exercise(
     (
         "−log σ(ℓ) is `F.softplus(-logit)`, and −log(1 − σ(ℓ)) is `F.softplus(logit)`: both stable. Which of the two does the weight "
         "multiply? For the probability: your third step says what the weight does to the odds.",
-        "The weight multiplies the log-odds' *odds*, so it adds log w to the logit. Undo that before the sigmoid.",
-        "`weight * done * F.softplus(-logit) + (1 - done) * F.softplus(logit)`; and a sigmoid of `logit − log(weight)`.",
+        "The weight multiplies the odds, so it adds log w to the logit. Undo that before the sigmoid.",
+        "Two summands: one with `done` before it, one with `1 - done`, and the weight stands in the first. For the probability, the logit loses "
+        "what the weight has added to it, and then the sigmoid.",
     ),
     (
         Mistake(
@@ -333,6 +342,16 @@ DONE_HEAD = Exercise(
             "a small number against log 0",
             head(bernoulli_with_a_bit),
             "1e-8 keeps the logarithm finite and cuts its gradient off where the head is sure and wrong, which is where it must learn most.",
+        ),
+        Mistake(
+            "a probability cut off against log 0",
+            head(bernoulli_cut_off),
+            "`clamp` keeps the logarithm finite and has no gradient beyond its ends: where the head is sure and wrong, it learns nothing.",
+        ),
+        Mistake(
+            "exp(ℓ) over 1 + exp(ℓ)",
+            head(probability=lambda logit, w: (logit - math.log(w)).exp() / (1 + (logit - math.log(w)).exp())),
+            "Right on paper. In single precision exp(ℓ) is infinite from ℓ = 89 on, and ∞/∞ is NaN. `torch.sigmoid` knows both ends.",
         ),
         Mistake(
             "a mean at once",
@@ -376,7 +395,7 @@ DONE_HEAD = Exercise(
     reference=done_head,
     cases=head_cases,
     expects="two tensors of logit's shape: weighted nats of each step, and the probability of an ending with the weight undone",
-    checked="Nats, probabilities and gradients on five fresh batches: weights above, at and below 1, a batch of one, a head that is very sure.",
+    checked="Nats, probabilities and gradients on six fresh batches: weights above, at and below 1, a batch of one, a head that is very sure.",
 )
 
 
@@ -414,6 +433,42 @@ def sequence_cases(rng: Rng) -> Iterator[Case]:
     inputs = {"model": model, "z": rng.normal(0, 1, (2, 2, 2)), "a": rng.uniform(-1, 1, (2, 1, 1)), "reward": 0 * one}
     inputs |= {"done": one, "mask": one, "ended": one, "done_weight": 3.0}
     yield Case(inputs, "nothing but endings: no next latent at all", ("z", "a", "reward"))
+    yield Case(sure_of_endings(rng), "a done head that is very sure, logits around ±120", ("z", "a", "reward"))
+    yield Case(far_target(rng), "a next latent 40 σ from every component", ("z", "a", "reward"))
+
+
+def two_windows(rng: Rng, kind: torch.dtype) -> dict[str, Any]:
+    """Four steps each, the second ends in a hit."""
+    last = np.array([[0, 0, 0, 0], [0, 0, 0, 1]])
+    arrays = {"z": rng.normal(0, 1, (2, 5, 2)), "a": rng.uniform(-1, 1, (2, 4, 1)), "reward": rng.normal(0, 1, (2, 4))}
+    arrays |= {"done": last, "mask": np.ones((2, 4)), "ended": last}
+    inputs: dict[str, Any] = {"model": small_model(rng, 2, 1, 5, 2, kind)}
+    return inputs | {name: value.astype(floats(kind)) for name, value in arrays.items()} | {"done_weight": 2.0}
+
+
+def said(inputs: dict[str, Any]) -> Prediction:
+    with torch.no_grad():
+        prediction, _ = inputs["model"](torch.from_numpy(inputs["z"][:, :-1]), torch.from_numpy(inputs["a"]))
+    return prediction
+
+
+def sure_of_endings(rng: Rng) -> dict[str, Any]:
+    inputs = two_windows(rng, torch.float32)
+    outcome = inputs["model"].outcome
+    with torch.no_grad():
+        outcome.bias[1] -= said(inputs).done_logit.quantile(0.5)  # as many steps on either side
+        factor = 120 / said(inputs).done_logit.abs().mean()
+        outcome.weight[1] *= factor
+        outcome.bias[1] *= factor
+    return inputs
+
+
+def far_target(rng: Rng) -> dict[str, Any]:
+    inputs = two_windows(rng, torch.float64)
+    p = said(inputs)
+    far = p.mu[0, -1].amax(-1) + 40 * p.log_sigma[0, -1].exp().amax(-1)
+    inputs["z"][0, -1] = far.numpy()  # the last latent is a target only
+    return inputs
 
 
 def sequences(
@@ -464,6 +519,57 @@ def sequences(
         return SequenceLoss(nll + r + weighted, nll, r, weighted if reported else plain)
 
     return answer
+
+
+def density(z: Tensor, p: Any) -> Tensor:
+    width = p.log_sigma.exp()
+    bells = torch.exp(-0.5 * ((z[..., None] - p.mu) / width).square()) / (width * math.sqrt(2 * math.pi))
+    return (p.log_pi.exp() * bells).sum(-1)
+
+
+def masked(
+    model: MDNRNN, z: Tensor, a: Tensor, reward: Tensor, done: Tensor, mask: Tensor, ended: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Each step's nats of the latent, the reward and the ending, and which latents count."""
+    p, _ = model(z[:, :-1], a)
+    nll = mixture_nll(z[:, 1:], p.log_pi, p.mu, p.log_sigma)
+    bce = F.binary_cross_entropy_with_logits(p.done_logit, done, reduction="none")
+    return nll, 0.5 * (p.reward - reward).square(), bce, mask * (1 - (done if ended is None else ended))
+
+
+def window_means(
+    model: MDNRNN,
+    z: Tensor,
+    a: Tensor,
+    reward: Tensor,
+    done: Tensor,
+    mask: Tensor,
+    ended: Tensor | None,
+    done_weight: float,
+) -> SequenceLoss:
+    nll, r, bce, inside = masked(model, z, a, reward, done, mask, ended)
+
+    def mean(each: Tensor, counted: Tensor) -> Tensor:
+        return ((each * counted).sum(1) / counted.sum(1).clamp(min=1)).mean()
+
+    latent, r, d = mean(nll, inside), mean(r, mask), mean(bce, mask)
+    return SequenceLoss(latent + r + mean(bce * (1 + (done_weight - 1) * done), mask), latent, r, d)
+
+
+def divided_by_weights(
+    model: MDNRNN,
+    z: Tensor,
+    a: Tensor,
+    reward: Tensor,
+    done: Tensor,
+    mask: Tensor,
+    ended: Tensor | None,
+    done_weight: float,
+) -> SequenceLoss:
+    right = sequence_loss(model, z, a, reward, done, mask, ended, done_weight)
+    _, _, bce, _ = masked(model, z, a, reward, done, mask, ended)
+    weight = (1 + (done_weight - 1) * done) * mask
+    return right._replace(total=right.latent + right.reward + (bce * weight).sum() / weight.sum())
 
 
 def before(x: Tensor) -> Tensor:
@@ -686,14 +792,56 @@ SEQUENCE = Exercise(
             ),
             "`…_with_logits` takes the sigmoid itself. With one before it the probability never leaves ½ … 0.73, and its loss never falls.",
         ),
+        Mistake(
+            "log of a sigmoid",
+            sequences(bce=lambda logit, done: bernoulli_by_log(logit, done, 1.0)),
+            "Where the head is sure, the sigmoid rounds to 0 or 1, and its logarithm is −∞ (times 0: NaN). One such step spoils the whole "
+            "training. Give the *logit* to `F.binary_cross_entropy_with_logits`.",
+        ),
+        Mistake(
+            "the cross-entropy of a probability",
+            sequences(bce=lambda logit, done: F.binary_cross_entropy(torch.sigmoid(logit), done, reduction="none")),
+            "`F.binary_cross_entropy` takes a probability that is already rounded, and cuts its logarithm at −100: a head that is sure and wrong "
+            "has no gradient any more. `…_with_logits` takes the logit.",
+        ),
+        Mistake(
+            "a probability cut off against log 0",
+            sequences(bce=lambda logit, done: bernoulli_cut_off(logit, done, 1.0)),
+            "`clamp` keeps the logarithm finite and has no gradient beyond its ends: where the head is sure and wrong, it learns nothing.",
+        ),
+        Mistake(
+            "the mixture as a density",
+            sequences(latent=lambda z, p: -density(z, p).log().sum(-1)),
+            "You add up densities and take the logarithm then. 40 σ from every component all of them are 0, and log 0 is −∞: at the start of a "
+            "training that happens. `mixture_nll` stays in logarithms (lesson 07).",
+        ),
+        Mistake(
+            "a mean of each window's mean",
+            window_means,
+            "You take the mean of each window, and then the mean of these. A step of a short window then counts for more than one of a long "
+            "window. One sum over all real steps, divided by their number.",
+        ),
+        Mistake(
+            "divided by the sum of the weights",
+            divided_by_weights,
+            "A weighted mean, divided by the sum of the weights. Then the weight of endings shrinks as their share grows, and `total` is no longer "
+            "a mean per step: divide by the number of real steps.",
+        ),
+        Mistake(
+            "`ended` taken for zeros where it is not given",
+            lambda model, z, a, reward, done, mask, ended, done_weight: sequence_loss(
+                model, z, a, reward, done, mask, torch.zeros_like(done) if ended is None else ended, done_weight
+            ),
+            "Where `ended` is None, you count every next latent. Then `done` says where episodes stop: after an ending there is no next latent.",
+        ),
     ),
     (sequence_by_steps, sequence_with_torch),
     reference=sequence_loss,
     shown=sequence_shown,
     cases=sequence_cases,
     expects="SequenceLoss(total, latent, reward, done): four numbers in nats per real step; the weight is in the total alone",
-    checked="Four numbers and the gradients by z, a and reward for five fresh networks: padding, cut-offs, endings only, a batch of one, "
-    "one step, with and without `ended`; float32 and float64.",
+    checked="Four numbers and the gradients by z, a and reward for seven fresh networks: padding, cut-offs, endings only, a batch of one, "
+    "one step, a very sure done head, a target far from all, with and without `ended`; float32 and float64.",
     part=True,
     equivalent={
         "input model ignored": "the network is no array: nothing can be zeroed, so this mutant is the original"
@@ -704,6 +852,10 @@ SEQUENCE = Exercise(
 # --- 4 · One step of the dream
 
 
+def sizes_of(latent: int, action: int, hidden: int) -> dict[str, int]:
+    return {"z": latent, "a": action, "h": hidden, "c": hidden}
+
+
 def dream_cases(rng: Rng) -> Iterator[Case]:
     for batch, kind, about in (
         (3, torch.float32, "a small batch"),
@@ -712,9 +864,20 @@ def dream_cases(rng: Rng) -> Iterator[Case]:
     ):
         latent, action, hidden = int(rng.integers(2, 5)), int(rng.integers(1, 3)), 6
         model = small_model(rng, latent, action, hidden, 3, kind)
-        sizes = {"z": latent, "a": action, "h": hidden, "c": hidden}
+        sizes = sizes_of(latent, action, hidden)
         arrays = {name: rng.normal(0, 0.7, (batch, size)).astype(floats(kind)) for name, size in sizes.items()}
         yield Case({"model": model, **arrays, "temperature": 0.0, "seed": 1}, about + ", τ = 0", tuple(sizes))
+    model = small_model(rng, 2, 1, 6, 3, torch.float32)
+    arrays = {name: rng.normal(0, 0.7, (4, size)).astype(np.float32) for name, size in sizes_of(2, 1, 6).items()}
+    with torch.no_grad():
+        tensors = [torch.from_numpy(arrays[name]) for name in arrays]
+        h, _ = model.step(tensors[0], tensors[1], (tensors[2], tensors[3]))
+        assert model.outcome is not None
+        model.outcome.bias[1] -= model.read_outcome(h)[1].quantile(0.5)
+        factor = 150 / model.read_outcome(h)[1].max()
+        model.outcome.weight[1] *= factor
+        model.outcome.bias[1] *= factor
+    yield Case({"model": model, **arrays, "temperature": 0.0, "seed": 1}, "a done head that is very sure, τ = 0")
 
 
 def in_arrays(answer: Answer) -> Answer:
@@ -923,6 +1086,12 @@ DREAM_STEP = Sampled(
             "`done_logit` is a log-odds, any real number. A probability is its sigmoid.",
         ),
         Mistake(
+            "exp(ℓ) over 1 + exp(ℓ)",
+            dreaming(probability=lambda logit: logit.exp() / (1 + logit.exp())),
+            "Right on paper. In single precision exp(ℓ) is infinite from ℓ = 89 on, and ∞/∞ is NaN: one sure step, and the rest of the dream's "
+            "survival is NaN. `torch.sigmoid` knows both ends.",
+        ),
+        Mistake(
             "the probability of going on",
             dreaming(probability=lambda logit: torch.sigmoid(-logit)),
             "This is 1 − P(done): surviving. What is asked for is the ending.",
@@ -962,7 +1131,7 @@ DREAM_STEP = Sampled(
     flat=in_arrays,
     signature=("model", "z", "a", "state", "temperature", "generator"),
     expects="DreamStep(z (B, Z), reward (B,), done_probability (B,), (h, c) each (B, H)), all but the state read from the new h",
-    checked="All five tensors and the gradients by z, a, h and c at τ = 0, for three fresh networks and a batch of one; mean, variance and dice of "
+    checked="All five tensors and the gradients by z, a, h and c at τ = 0, for three fresh networks and a batch of one; a done head that is very sure; mean, variance and dice of "
     "4,000 samples at two other temperatures.",
     part=True,
     equivalent={
@@ -1029,6 +1198,23 @@ def long_dream(
 
 def empty_memory(model: MDNRNN, z: Tensor, a: Tensor, past: int) -> State:
     return model.initial_state(len(z))
+
+
+def heard_less(model: MDNRNN, z: Tensor, a: Tensor, past: int) -> State:
+    if past < 2:
+        return model.initial_state(len(z))
+    state: State = model(z[:, : past - 1], a[:, : past - 1])[1]
+    return state
+
+
+def survival_heard(
+    model: MDNRNN, z: Tensor, a: Tensor, temperature: float, done_weight: float
+) -> tuple[Tensor, Tensor]:
+    latents, survival = dream(model, z, a, temperature, done_weight)
+    past = z.shape[1] - 1
+    p, _ = model(z[:, :past], a[:, :past])
+    lived = torch.sigmoid(math.log(done_weight) - p.done_logit).prod(dim=1, keepdim=True)
+    return latents, survival * lived
 
 
 def heard_twice(model: MDNRNN, z: Tensor, a: Tensor, past: int) -> State:
@@ -1123,6 +1309,17 @@ DREAM = Sampled(
             "each action one step late",
             long_dream(action=lambda past, step: past + step - 1),
             "The first dream step gets a_{C−1}, which was used up on the way to z_C. With z_t goes a_t: `a[:, C]` with z_C.",
+        ),
+        Mistake(
+            "one step of the past not heard",
+            long_dream(memory=heard_less),
+            "You listen to z_0 … z_{C−2} only, and the dream goes on from z_C: the memory misses the step between.",
+        ),
+        Mistake(
+            "survival counted from the listening on",
+            survival_heard,
+            "You multiply the risks of the past, too. You *have* seen z_C: whoever is there has survived up to then. The product begins with the "
+            "dream's first step.",
         ),
         Mistake(
             "the plan begins at the first action",

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from wmcourse import mdn_rnn, mixture_density_networks
-from wmcourse.lessons.memories import LATENT, Memories, Sequences, one_thread
+from wmcourse.lessons.memories import HELD_OUT, LATENT, Memories, Sequences, one_thread
 from wmcourse.lessons.parts import Parts
 from wmcourse.mdn_rnn import MDNRNN, Prediction
 from wmcourse.vae_complete_loss import ConvVAE
@@ -28,6 +28,7 @@ Rule = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # open_loop_er
 HIDDEN, WINDOW, BATCH, RATE, WEIGHT = 128, 32, 32, 8e-3, 3.0
 STEPS, EVERY, PEOPLE = 1200, 100, 96  # steps, how often the held-out likelihood is taken, and on how many episodes
 PAST, HORIZON = 12, 40  # what a dream hears before it begins, and how long it lasts
+RECORDED, APART = HELD_OUT[1], 20  # steps of each held-out world, and between two moments of one episode
 SHOWN = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 26, 30, 35, 40)  # horizons that are measured
 SIDE = 1.96  # standard errors to either side of a 95 % interval
 
@@ -245,12 +246,13 @@ class Starts:
     """B moments of held-out episodes: what was seen before, what was done, and what came of it."""
 
     z: Tensor  # (B, PAST + 1, Z) latents of the past and the present, sampled
-    a: Tensor  # (B, PAST + HORIZON, 1)
+    a: Tensor  # (B, PAST + HORIZON, 1), the recorded pushes, also after the episode's end
     steps: Tensor  # (B, PAST + HORIZON + 1) rows of the data
     there: Tensor  # (B, HORIZON) 1 where the frame of that horizon exists
     alive: Tensor  # (B, HORIZON) 1 while no hit has come, 0 after it, NaN where the recording stops
     frames: Tensor  # (B, HORIZON, 32, 32) in [0, 1]
     present: Tensor  # (B, 32, 32)
+    world: Tensor  # (B,) the number of the held-out world: moments of one world share its dice
 
     def __len__(self) -> int:
         return len(self.z)
@@ -260,7 +262,18 @@ class Starts:
 
 
 def starts(data: Sequences, cut: Cut, seed: int = 0) -> Starts:
-    """One moment of each held-out episode that is long enough, drawn at random between its twelfth step and its end."""
+    """Moments of held-out episodes, chosen by the past alone: every twentieth step from the episode's twelfth on, where the
+    recording has ``HORIZON`` steps more, however soon the episode ends.
+    """
+    old, t = age(data), np.arange(len(data)) % RECORDED
+    fine = (old >= PAST) & (t < RECORDED - HORIZON - 1) & ((t - PAST) % APART == 0)
+    return at(data, torch.from_numpy(np.flatnonzero(fine)), cut, seed)
+
+
+def knowing_starts(data: Sequences, cut: Cut, seed: int = 0) -> Starts:
+    """A mistake: one moment of each episode, drawn between its twelfth step and its *end*. The choice knows the future, and
+    moments before an early hit are drawn too often.
+    """
     rng = np.random.default_rng(seed)
     long = data.length > PAST + 1
     start, length = data.start[long], data.length[long]
@@ -280,7 +293,10 @@ def at(data: Sequences, present: Tensor, cut: Cut, seed: int = 0) -> Starts:
     z = mu + torch.exp(0.5 * logvar) * torch.randn(mu.shape, generator=noise)
     frames = torch.from_numpy(data.frames[ahead.numpy()]).float().div(255)[:, :, 0]
     now = torch.from_numpy(data.frames[present.numpy()]).float().div(255)[:, 0]
-    return Starts(z, data.action[steps[:, :-1]], steps, there.float(), alive, frames, now)
+    world = present // RECORDED
+    pushed = present[:, None] + torch.arange(-PAST, HORIZON)
+    pushed = torch.minimum(pushed, world[:, None] * RECORDED + RECORDED - 1)
+    return Starts(z, data.action[pushed], steps, there.float(), alive, frames, now, world)
 
 
 def ending(moments: Starts, length: int) -> Starts:
@@ -292,7 +308,7 @@ def ending(moments: Starts, length: int) -> Starts:
 def dreams(
     model: MDNRNN, dream: Dream, parts: Parts, moments: Starts, temperature: float = 1.0, count: int = 8, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """``count`` dreams from each moment with the real actions: latents (S, B, L, Z), and the chance to be alive (S, B, L)."""
+    """``count`` dreams from each moment with the recorded actions: latents (S, B, L, Z), and the chance to be alive (S, B, L)."""
     with one_thread(), parts.use(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         z, a = moments.z.repeat(count, 1, 1), moments.a.repeat(count, 1, 1)
@@ -365,10 +381,14 @@ def reconstruction_error(memories: Memories, moments: Starts, horizon: int = 5) 
     return float(off.square().sum((1, 2))[moments.there[:, horizon - 1] > 0].mean())
 
 
-def mean_and_error(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Over episodes, axis 0, those that are over left out."""
-    count = (~np.isnan(values)).sum(0)
-    return np.nanmean(values, 0), np.nanstd(values, 0, ddof=1) / np.sqrt(count)
+def mean_and_error(
+    values: NDArray[np.float64], world: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Over moments, axis 0, those that are over left out; worlds (B,) are the independent draws."""
+    there = ~np.isnan(values)
+    columns = zip(np.where(there, values, 0).T, there.T, strict=True)
+    means, errors = np.array([per_step(column, where, world) for column, where in columns]).T
+    return means, errors
 
 
 class Horizon(NamedTuple):
@@ -387,17 +407,24 @@ class Horizon(NamedTuple):
 
 
 def useful(
-    dream: NDArray[np.float64], baseline: NDArray[np.float64], horizons: tuple[int, ...] = SHOWN, seed: int = 0
+    dream: NDArray[np.float64],
+    baseline: NDArray[np.float64],
+    world: NDArray[np.int64],
+    horizons: tuple[int, ...] = SHOWN,
+    seed: int = 0,
 ) -> Horizon:
     """Where the mean error of the dream first reaches the baseline's, by straight lines between the horizons; the interval
-    by drawing whole episodes anew, a thousand times.
+    by drawing whole worlds anew, a thousand times.
     """
     difference = dream - baseline
     there = ~np.isnan(difference)
-    filled = np.where(there, difference, 0)
+    filled, count = (  # one row for each world
+        np.stack([part[world == one].sum(0) for one in np.unique(world)])
+        for part in (np.where(there, difference, 0), there)
+    )
 
     def crossing(index: NDArray[np.int64]) -> float:
-        gap = filled[index].sum(0) / np.maximum(there[index].sum(0), 1)
+        gap = filled[index].sum(0) / np.maximum(count[index].sum(0), 1)
         for k, value in enumerate(gap):
             if value >= 0:
                 if k == 0:
@@ -407,8 +434,8 @@ def useful(
         return math.inf
 
     rng = np.random.default_rng(seed)
-    drawn = np.sort([crossing(rng.integers(0, len(dream), len(dream))) for _ in range(1000)])
-    return Horizon(crossing(np.arange(len(dream))), float(drawn[24]), float(drawn[974]), horizons[-1])
+    drawn = np.sort([crossing(rng.integers(0, len(filled), len(filled))) for _ in range(1000)])
+    return Horizon(crossing(np.arange(len(filled))), float(drawn[24]), float(drawn[974]), horizons[-1])
 
 
 def forecast(survival: Tensor, moments: Starts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -416,6 +443,14 @@ def forecast(survival: Tensor, moments: Starts) -> tuple[NDArray[np.float64], ND
     alive = moments.alive.numpy()
     base = np.nanmean(alive, 0)
     return (survival.mean(0).numpy() - alive) ** 2, (base - alive) ** 2
+
+
+def kindness(survival: Tensor, moments: Starts, steps: int) -> tuple[float, float]:
+    """How many more are alive after so many steps in the dreams than in the world, and its standard error over worlds."""
+    alive = moments.alive[:, steps - 1].numpy()
+    known = ~np.isnan(alive)
+    said = survival[:, :, steps - 1].mean(0).numpy()
+    return per_step(np.where(known, said - np.nan_to_num(alive), 0), known, moments.world.numpy())
 
 
 # --- The fork

@@ -21,7 +21,7 @@ QUESTIONS = (
                 "chance and for its own.",
                 right=True,
             ),
-            Choice("they are equally good", "Far ahead the dream's squared error is twice that of the average frame."),
+            Choice("they are equally good", "They are not: 20 steps ahead one dream is off by about a quarter more, as you will measure."),
         ),
     ),
     Question(
@@ -79,7 +79,7 @@ QUESTIONS = (
         "At some horizon one dream is off by 30 (squared), and the average of five dreams by 22. By how much would the average of endlessly many be off?",
         number=20,
         within=0.3,
-        because="One: bias² + spread = 30. Five: bias² + spread/5 = 22. So 4/5 of the spread is 8, the spread is 10, and 20 are left.",
+        because="One: m + spread = 30, where m is the bias² and the world's chance together. Five: m + spread/5 = 22. So 4/5 of the spread is 8, the spread is 10, and 20 are left.",
         wrong=(
             (22, "An average of five still has a fifth of the dreams' own spread in it."),
             (14, "30 − 22 = 8 is 4/5 of the spread, not all of what is still to be gained."),

@@ -215,9 +215,12 @@ class LossPlot(Live):
         """Draw the newest point."""
         if history.title not in self.lines:
             colour = (ORANGE, BLUE, GREY, RED)[len(self.lines) % 4]
-            (self.lines[history.title],) = self.axes.plot([], [], color=colour, label=history.title, lw=1.8)
-            self.axes.legend(frameon=False)
-        self.lines[history.title].set_data(history.steps, history.held_out)
+            (self.lines[history.title],) = self.axes.plot([], [], color=colour, lw=1.8)
+        line = self.lines[history.title]
+        line.set_data(history.steps, history.held_out)
+        above = min(history.held_out) > self.axes.get_ylim()[1]
+        line.set_label(history.title + (" (above this picture)" if above else ""))
+        self.axes.legend(frameon=False)
         self.redraw()
 
 
@@ -395,7 +398,7 @@ class ForkView:
         parts = [left.plot(grid, 0 * grid, color=ORANGE, lw=0.8, ls=":")[0] for _ in range(5)]
         (five,) = left.plot(grid, 0 * grid, color=ORANGE, lw=2, label="K = 5, and its parts")
         (single,) = left.plot(grid, 0 * grid, color=BLUE, lw=1.6, ls="--", label="K = 1")
-        real = [axes.axvline(0, color="black", lw=1.2) for axes in (left, right)]
+        real = [axes.axvline(0, color="black", lw=1.2, label="what really came") for axes in (left, right)]
         left.set(xlim=(low, high), ylim=(0, 2.4), xlabel=f"latent dimension {j + 1}", ylabel="density")
         left.set_title("one step ahead, from the real past", size=10)
         left.legend(frameon=False, fontsize=8, loc="upper left")
@@ -437,7 +440,7 @@ class ForkView:
             figure,
             draw,
             alt="A frame near a fork; the mixture of one latent dimension one step ahead, with five components and with one; and the values of that dimension in 120 dreams, by the side that they took.",
-            ahead=slider("steps after", 0, self.after, self.ahead, 1),
+            ahead=slider("steps after", 0, self.after, 6, 1),
         )
 
 
@@ -464,7 +467,9 @@ def sides_picture(counts: dict[str, Sides], chance: int) -> Image:
     )
 
 
-def horizon_picture(whole: OpenLoop, forecast: tuple[NDArray[Any], NDArray[Any]], floor: float) -> Image:
+def horizon_picture(
+    whole: OpenLoop, forecast: tuple[NDArray[Any], NDArray[Any]], floor: float, world: NDArray[Any]
+) -> Image:
     """Open-loop error against horizon with baselines; and how well dreams foretell a hit."""
     figure, (left, right) = stage(9.4, 3.5, 2, width_ratios=(1.25, 1))
     for name, values, colour, dashes in (
@@ -474,7 +479,7 @@ def horizon_picture(whole: OpenLoop, forecast: tuple[NDArray[Any], NDArray[Any]]
         (f"average of {whole.count} dreams", whole.average, GREEN, "-"),
         ("of endlessly many", whole.endless, GREEN, ":"),
     ):
-        mean, error = mean_and_error(values)
+        mean, error = mean_and_error(values, world)
         left.plot(SHOWN, mean, color=colour, ls=dashes, lw=2, label=name)
         left.fill_between(SHOWN, mean - SIDE * error, mean + SIDE * error, color=colour, alpha=0.18, lw=0)
     left.axhline(floor, color="black", lw=0.8, ls=":")
@@ -484,10 +489,10 @@ def horizon_picture(whole: OpenLoop, forecast: tuple[NDArray[Any], NDArray[Any]]
     dreamt, base = forecast
     steps = np.arange(1, dreamt.shape[1] + 1)
     for name, values, colour, dashes in (("dreams", dreamt, ORANGE, "-"), ("the base rate", base, BLUE, "--")):
-        mean, error = mean_and_error(values)
+        mean, error = mean_and_error(values, world)
         right.plot(steps, mean, color=colour, ls=dashes, lw=2, label=name)
         right.fill_between(steps, mean - SIDE * error, mean + SIDE * error, color=colour, alpha=0.18, lw=0)
-    right.set(xlabel="steps ahead", ylabel="Brier score of “still alive?”", ylim=(0, 0.33), xlim=(0, 41))
+    right.set(xlabel="steps ahead", ylabel="Brier score of “still alive?”", ylim=(0, 0.36), xlim=(0, 41))
     right.legend(frameon=False, loc="upper left", fontsize=8)
     return still(
         figure,
@@ -508,8 +513,8 @@ def temperature_picture(rows: dict[float, dict[str, tuple[float, float]]], real:
     right.errorbar(taus, means, SIDE * errors, fmt="o-", color=ORANGE, capsize=3, label="in the dream")
     right.axhline(real[0], color="black", lw=1.5, label="in the world")
     right.axhspan(real[0] - SIDE * real[1], real[0] + SIDE * real[1], color="black", alpha=0.12, lw=0)
-    right.set(xlabel="temperature τ", ylabel="alive after 20 steps", ylim=(0, 0.6))
-    right.legend(frameon=False, fontsize=8)
+    right.set(xlabel="temperature τ", ylabel="alive after 20 steps", ylim=(0, 0.8))
+    right.legend(frameon=False, fontsize=8, loc="lower right")
     words = "; ".join(f"τ {tau:g}: {row['alive'][0]:.0%} alive" for tau, row in rows.items())
     return still(
         figure,
