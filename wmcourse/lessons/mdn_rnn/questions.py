@@ -21,7 +21,10 @@ QUESTIONS = (
                 "chance and for its own.",
                 right=True,
             ),
-            Choice("they are equally good", "They are not: 20 steps ahead one dream is off by about a quarter more, as you will measure."),
+            Choice(
+                "they are equally good",
+                "They are not: 20 steps ahead one dream is off by about a quarter more, as you will measure.",
+            ),
         ),
     ),
     Question(
