@@ -671,7 +671,7 @@ for name in ("winner", "replan", "weight"):
 lesson.card()
 
 # %% [markdown]
-# **Pitfalls you have met.** Three are silent where plans are scored. (1) A reward taken *before* the transition: the last state never counts, and nothing warns you. (2) `repeat` where `repeat_interleave` belongs: each plan is tried in another world. (3) A mean where each candidate needs its own number: then all plans are equal, and argmax takes the first. And: a whole plan carried out: it is the looking that makes a bad model good enough. A planner whose
+# **Pitfalls you have met.** Three are silent where plans are scored. (1) A reward taken *before* the transition: the last state never counts, and nothing warns you. (2) `repeat` where `repeat_interleave` belongs: each plan is tried in another world. (3) A mean where each candidate needs its own number: then all plans are equal, and argmax takes the first. Others cost more slowly. A whole plan carried out: it is the looking that makes a bad model good enough. A planner whose
 # memory is reset at every step: it runs, and plans for a world it has just been born into. NaN, which argmax takes for the largest number. A sample that blocks the gradient: the slope is then only that of the action's own price. And a warm start that was not shifted.
 #
 # **Where this lives.** `wmcourse/model_predictive_control.py`; `shift_plan` is now a part of your world model (`wmcourse parts` shows which are yours). `MPC` there is exercise 4 turned inside out: it is asked for one action at a time. Next is lesson 10, dice that learn from their throws.

@@ -1115,8 +1115,8 @@ SLOPE = Exercise(
         Mistake(
             "your own dice, and they block the gradient",
             sloped(lambda mu, ls, n: (mu + ls.exp() * torch.randn_like(mu)).detach()),
-            "`.sample()` draws with dice of its own, and no slope comes through what it draws. (`torch.normal` does so under `no_grad`.) Use "
-            "the `noise` you were given: mu + sigma*noise[:, t].",
+            "`.sample()` and `torch.normal` draw with dice of their own, and no slope comes through what they draw. Use the `noise` you were "
+            "given: mu + sigma*noise[:, t].",
         ),
         Mistake(
             "the mean future",
