@@ -2,7 +2,7 @@
 # # 09 · Model predictive control
 #
 # **The question.** Lesson 08 ended with a machine that dreams, and with a question: we can dream; now what would I have to *do* for the dream to end well? Left, a
-# moment of Dodge. Look one step ahead (middle): whatever you push, you survive, so there is nothing to choose. Look twelve steps ahead (right): a hazard comes down, in red, and
+# moment of Dodge. Look one step ahead (middle): whatever you push, you survive, so there is nothing to choose. Look twelve steps ahead (right): a hazard comes down, in pale orange, and
 # most plans end in it, in grey. Of the few that get through nearly all lean to one side from the start, long before anything is near. To plan is to try out actions in a model and to carry out the best of them; or rather, as you will see,
 # only the first step of the best. How far ahead must one look? How good must the model be? And how far from the best possible is the best of 64 dice throws?
 
@@ -52,7 +52,7 @@ opening()
 #
 # **After this lesson you can**
 #
-# 1. score hundreds of plans in one pass through a model, and name the three places where that goes wrong silently;
+# 1. score hundreds of plans in one pass through a model, and name the three places where that goes wrong silently (they are numbered in *Close*);
 # 2. plan by dice and by gradients, through a model that is unsure, too;
 # 3. write the loop that plans again at each step, and say by a formula why it forgives a wrong model;
 # 4. compute the exact answer of a linear world (Riccati), and hold any planner against it;
@@ -61,15 +61,16 @@ opening()
 # | section | minutes of yours | of the machine's |
 # |---|--:|--:|
 # | Predict first | 4 | – |
-# | Derive | 30 | – |
+# | Derive | 35 | – |
 # | See it | 12 | – |
-# | Build it | 75 | – |
-# | Measure it | 20 | 1 |
+# | Build it | 80 | – |
+# | Measure it | 25 | 1 |
 # | Explain it | 4 | – |
 # | Close | 3 | – |
 #
 # **From before** you need the time convention $(z_t, a_t, h_t)\to z_{t+1}, r_{t+1}, \mathrm{done}_{t+1}$ of the dream step (lesson 08), and z = μ + σ·ε (lesson 02). Words: a *plan* is a row of L actions, L the *horizon*; a *return* is
 # a sum of rewards. Shapes: plans are (W, N, L, A): W worlds side by side, N candidates, L steps, A numbers an action.
+# In *Derive* (and with matrices in exercise 7) u is the action, a, b, q and r are numbers of the world, and V is a *cost*: less is better. In exercises 1 to 6 a is the action again, r the reward, and V a return: its sign turns.
 
 # %% keep=true
 display(system_map(highlight=["C"]), lesson.panel())
@@ -77,7 +78,7 @@ display(system_map(highlight=["C"]), lesson.panel())
 # %% [markdown]
 # ## Predict first
 #
-# Three questions before you read. Each will be measured or derived below.
+# Three questions before you read. Each will be measured or derived below. (In the second one the motor is quiet: the model's gravity is all that is wrong.)
 
 # %%
 for name in ("further", "gravity", "noise"):
@@ -156,7 +157,8 @@ steps.cost_to_go.check(cost_to_go)
 # **Two numbers, and a real machine.** `Pendulum-v1` near its upright rest: there sin θ is θ. The machine linearises it, takes an *unknown* symmetric P for the cost from tomorrow on, minimises over u, and compares with the formulas for matrices,
 # $K = (R+B^\top PB)^{-1}B^\top PA$ and $P_{\text{today}} = Q + A^\top P\,(A-BK)$.
 #
-# **What does noise change?** Let the world add w ~ N(0, σ²) to each step. The last lines work out tomorrow's expected cost.
+# **What does noise change?** Let the world add w ~ N(0, σ²) to each step. The last lines work out tomorrow's expected cost: what noise adds to it has no u in it. So in this world one may plan *as if there were no noise*, provided that one plans again when
+# it has struck (*certainty equivalence*). It does not hold where noise depends on the action, or where a hazard forks; there one samples futures (exercise 5).
 
 # %%
 theta, omega, p11, p12, p22 = sp.symbols("theta omega p_11 p_12 p_22", real=True)
@@ -190,8 +192,6 @@ display(
 #
 # ●●○ · 6 minutes · `steps.drift.hint()`
 #
-# So in this world one may plan *as if there were no noise*, provided that one plans again when it has struck (*certainty equivalence*). It does not hold where noise depends on the action, or where a hazard forks; there one samples futures (exercise 5).
-#
 # **Receding horizon.** Solve the L-step problem, do its first action only, look, solve it again. Here that means to use $K_0$ for ever. The other way, *open loop*: work out all L actions from $s_0$ and carry them out with closed eyes. Without
 # noise and with a true model, closed eyes lose nothing over these L steps: the rule $u_t=-K_t s_t$ would choose the same actions. With noise it would not.
 #
@@ -209,7 +209,7 @@ steps.drift.check(drift)
 # %% [markdown]
 # **And a closed loop.** With feedback u = −k·s the error obeys $e_{t+1} = (a-bk)\,e_t + w_t$. Where it neither grows nor shrinks any more, its variance v satisfies $v = (a-bk)^2\,v+\sigma^2$; the machine solves it below.
 #
-# The whole difference is in what is raised to powers. For a world that runs away, |a| > 1, the open loop's error grows exponentially, *whatever the plan*; feedback replaces a by a − bk, and the error stays. The same is true of a wrong model: its error is one more w.
+# The whole difference is in what is raised to powers. For a world that runs away, |a| > 1, the open loop's error grows exponentially, *whatever the plan*; feedback replaces a by a − bk, and the error stays. A wrong model is forgiven for the same reason: its error enters once a step, and feedback multiplies what it left by a − bk. (Unlike w it is no dice: it grows with the state.)
 # Now by dice: 20,000 runs of either kind, against both formulas. Then the pendulum's own number.
 
 # %%
@@ -237,14 +237,14 @@ display(plan_portrait(), signature())
 # %% [markdown]
 # They part near the top, where errors grow 1.2-fold at each step, a hundredfold in two dozen. The still picture, with 5 %, is the one to remember. Note that the closed loop's plans are *wrong*, every single one; nobody ever gets to their ends. (It ends at 0 and not at 2π: the same place.)
 #
-# **What does a horizon buy, and what does it cost?** Random plans, the best one wins, twelve pendulums that begin near hanging. From which horizon on do they get up at all? (A small swing to and fro takes $2\pi/\sqrt{15}$ seconds, 32 steps.) And what is odd about 45 steps?
+# **What does a horizon buy, and what does it cost?** Random plans, the best one wins, twelve pendulums that begin up to 45° to either side of hanging. From which horizon on do they get up at all? (A small swing to and fro takes $2\pi/\sqrt{15}$ seconds, 32 steps; a third of a swing is enough.) And what is odd about 45 steps?
 
 # %% keep=true
 horizon_cost_time()
 
 # %% [markdown]
-# **A model that is wrong by a few percent.** Now near the top, with the exact planner of your derivation, whose model has too much or too little gravity. The bands are two standard deviations, computed by your formula's matrix version. How wrong may the model be before the *closed* loop
-# suffers visibly? And what does noise do to either?
+# **A model that is wrong by a few percent.** Now near the top, with the exact planner of your derivation, whose model has too much or too little gravity. The bands are two standard deviations, computed by your formula's matrix version. Does the *closed* loop
+# suffer anywhere on this slider? And what does noise do to either? (The closed loop does not: near the top its gain forgives 30 % either way. There is no torque limit here.)
 
 # %% keep=true
 wrong_model()
@@ -259,11 +259,12 @@ wrong_model()
 #
 # ●●○ · 15 minutes · `ex.score_plans.hint()`
 #
-# Roll out all `plans` (W, N, L, A) as one batch of W·N rows, with one loop, over the steps; none over worlds or candidates. Here planners become fast, and here they go wrong without an error. One can die on the way, the future may be discounted, and something lies beyond the horizon:
+# Roll out all `plans` (W, N, L, A) as one batch of W·N rows: then one loop is enough, over the steps. (Loops over worlds and candidates give the same numbers, only many times slower; the check lets them pass.) Here planners become fast, and here they go wrong without an error. One can die on the way, the future may be discounted, and something lies beyond the horizon:
 #
 # $$\text{score}=\sum_{t<L}\gamma^t\,\text{alive}_t\;r_{t+1}+\gamma^L\,\text{alive}_L\,V(s_L),\qquad \text{alive}_{t+1}=\text{alive}_t\,(1-\text{done}_{t+1}),\quad \text{alive}_0=1 .$$
 #
-# `step(state, action)` returns the next state, $r_{t+1}$ and the chance $\mathrm{done}_{t+1}$, the last two with one number for each row; `state` is a tuple of tensors (W, …), as a dream's (z, h, c) is. `terminal_value(state)` is $V$, or None. Who dies in a step is still paid for it.
+# `step(state, action)` returns the next state, $r_{t+1}$ and the chance $\mathrm{done}_{t+1}$, the last two with one number for each row; `state` is a tuple of tensors (W, …), as a dream's (z, h, c) is. `terminal_value(state)` is $V$, or None. Who dies in a step is still paid for it. (A discount
+# is a *soft* horizon: the weights 1, γ, γ², … add up to 1/(1 − γ), as many as so many whole steps.)
 
 
 # %% exercise="score_plans"
@@ -532,10 +533,11 @@ print(f"curvature of the cost of 10 actions: {curved[-1]:.3f} in one direction, 
 regret_picture(regrets)
 
 # %% [markdown]
-# Three things to keep. A short horizon is expensive even with an exact search: one step costs six times the best, ten steps 0.4 % more than it. Dice are hopeless where precision counts: the best of 64 random plans still shakes, and four times as many help little. And a **terminal value** replaces a horizon: with
+# Three things to keep. A short horizon is expensive even with an exact search: one step costs six times the best, ten steps 0.4 % more than it. Dice are hopeless where precision counts: the best of 64 random plans still shakes, and four times as many help little. Dice of ten steps (a regret of 27.6) are even *worse* than dice of one (5.2): they see further, but ten numbers are harder to guess than one. (Torques
+# lie in [−2, 2], and the old plan, shifted, takes the place of one throw.) And a **terminal value** replaces a horizon: with
 # $V(s)=-s^\top P\,s$ at its end, *one* step and the same dice come within a few percent. That is why later agents learn a value beside the model. (Why is `climb` not exact? In a world that runs away the cost is hundreds of times more curved in some directions than in others, and a rate that is safe for the former crawls along the latter. It is lesson 06's exploding gradients, met from another side.)
 #
-# **The real pendulum.** Gymnasium's `Pendulum-v1`, 200 steps from random starts, 100 episodes for each setting, all from the same 100 starts. The model is its true dynamics as a batched function; the cell first holds one against the other. One trap is built in: *its reward charges the state that is left*, r = −cost(s_t, u_t). A
+# **The real pendulum.** Gymnasium's `Pendulum-v1`, 200 steps from random starts, 100 episodes for each setting, all from the same 100 starts. The model is its true dynamics as a batched function; the cell first holds one against the other. With a *warm start* the old plan, shifted, takes the place of one throw. One trap is built in: *its reward charges the state that is left*, r = −cost(s_t, u_t). A
 # plan of one step, scored by these rewards alone, cannot see what its action does. So the last state's cost is added as a terminal value.
 
 # %% tags=["nbval-ignore-output"]
@@ -624,7 +626,7 @@ assert all(
 display(replan_picture(errors, tables), lesson.questions["gravity"].reveal())
 
 # %% [markdown]
-# Planned at each step and with a quiet motor, a gravity that is wrong by 10 % either way costs next to nothing, some three percent at most. Carried out to its end, *no* plan works, not even one by a perfect model: its last steps were made without a thought for what comes after. In between it depends on the sign, and here is a surprise: believing in too *much* gravity does no harm, or
+# Planned at each step and with a quiet motor, a gravity that is wrong by 10 % either way costs next to nothing: about 3 ± 3 percent where it is too weak, and nothing where it is too strong. Carried out to its end, *no* plan works, not even one by a perfect model: its last steps were made without a thought for what comes after. In between it depends on the sign, and here is a surprise: believing in too *much* gravity does no harm, or
 # even helps where there is noise and the plan is long in use. Perhaps because it pushes harder than it thinks it must: the exact controller's gain, in the last line, does so, if only a little. That is a guess, not a measurement. Believing in too little is what fails, with the noisy motor by some 15 % even when planned at each step. A model's error is not a number, it has a direction. (A learned model is wrong in ways that no percentage describes, and a planner goes looking for them: lesson 11.)
 #
 # **Dodge.** The same loop on Dodge's true dynamics: the forks to come are unknown. *Greedy* flees from the nearest hazard and plans nothing. 200 episodes, the same for all; 64 random plans for each decision.
@@ -669,7 +671,7 @@ for name in ("winner", "replan", "weight"):
 lesson.card()
 
 # %% [markdown]
-# **Pitfalls you have met.** A reward taken *before* the transition: the last state never counts, and nothing warns you. `repeat` where `repeat_interleave` belongs: each plan is tried in another world. A mean where each candidate needs its own number: then all plans are equal, and argmax takes the first. A whole plan carried out: it is the looking that makes a bad model good enough. A planner whose
+# **Pitfalls you have met.** Three are silent where plans are scored. (1) A reward taken *before* the transition: the last state never counts, and nothing warns you. (2) `repeat` where `repeat_interleave` belongs: each plan is tried in another world. (3) A mean where each candidate needs its own number: then all plans are equal, and argmax takes the first. Others cost more slowly. A whole plan carried out: it is the looking that makes a bad model good enough. A planner whose
 # memory is reset at every step: it runs, and plans for a world it has just been born into. NaN, which argmax takes for the largest number. A sample that blocks the gradient: the slope is then only that of the action's own price. And a warm start that was not shifted.
 #
 # **Where this lives.** `wmcourse/model_predictive_control.py`; `shift_plan` is now a part of your world model (`wmcourse parts` shows which are yours). `MPC` there is exercise 4 turned inside out: it is asked for one action at a time. Next is lesson 10, dice that learn from their throws.

@@ -11,6 +11,7 @@ a, b, s, u, k, w = sp.symbols("a b s u k w", real=True)  # s' = a·s + b·u + w;
 p, q, r, sigma = sp.symbols("p q r sigma", positive=True)  # p: tomorrow's cost is p·s²
 L = sp.Symbol("L", integer=True, positive=True)
 
+GAIN = a * b * p / (r + b**2 * p)
 BEST_ACTION = -a * b * p * s / (r + b**2 * p)
 COST_TO_GO = q + a**2 * p * r / (r + b**2 * p)
 DRIFT = sigma**2 * (a ** (2 * L) - 1) / (a**2 - 1)
@@ -109,6 +110,16 @@ STEPS = (
                 "You have q and r·u², but the state is not at 0 tomorrow: p·(a·s + b·u)² comes to it.",
             ),
             Mistake(
+                "the gain put in with its sign turned",
+                q + r * GAIN**2 + p * (a + b * GAIN) ** 2,
+                "The action is u = −K·s, so a·s + b·u is (a − b·K)·s, and not (a + b·K)·s.",
+            ),
+            Mistake(
+                "the gain not squared",
+                q + r * GAIN + p * (a - b * GAIN) ** 2,
+                "r·u² with u = −K·s is r·K²·s²: the gain comes squared, too.",
+            ),
+            Mistake(
                 "a not squared",
                 q + a * p * r / (r + b**2 * p),
                 "The state enters squared, so its factor a does, too.",
@@ -185,8 +196,6 @@ STEPS = (
         assumptions="a real, a² ≠ 1, σ > 0, L = 1, 2, 3, …",
     ),
 )
-
-GAIN = a * b * p / (r + b**2 * p)
 
 
 def symbol(name: str) -> sp.Symbol:

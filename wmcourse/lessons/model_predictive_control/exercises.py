@@ -137,9 +137,9 @@ def scored(
         else:
             start = tuple(p.repeat_interleave(n, dim=0) for p in state)
         s, actions, total = start, plans.flatten(0, 1), plans.new_zeros(w * n)
-        alive, reward = torch.ones_like(total), torch.zeros_like(total)
+        alive, reward, left = torch.ones_like(total), torch.zeros_like(total), start
         for t in range(length - left_out):
-            previous = reward
+            previous, left = reward, s
             s, reward, done = step(s if memory else start, actions[:, 0 if first else t])
             s = tuple(p.detach() for p in s) if detach else s
             if death == "before":
@@ -149,10 +149,12 @@ def scored(
                 alive = alive * (1 - done)
             if death == "one step":
                 alive = 1 - done
+            if death == "subtracted":
+                alive = alive - done
             if every and terminal_value is not None:
                 total = total + gamma(discount, t + 1) * alive * terminal_value(s)
         if terminal_value is not None and not every and end_state:
-            value = terminal_value(s if end_state == "last" else start)
+            value = terminal_value({"last": s, "before": left, "first": start}[end_state])
             total = total + end(discount, length) * (alive if end_alive else 1) * value
         total = total.view(w, n)
         return after(total) if after else total
@@ -197,6 +199,20 @@ def score_at_the_end(
     return total.view(w, n)
 
 
+def score_by_a_tensor_of_powers(
+    step: Answer, state: Any, plans: Tensor, discount: float = 1.0, terminal_value: Any = None
+) -> Tensor:
+    powers = discount ** torch.arange(plans.shape[2] + 1)  # float32, whatever the plans are
+    w, n, length, _ = plans.shape
+    s, total, alive = tuple(p.repeat_interleave(n, dim=0) for p in state), plans.new_zeros(w * n), plans.new_ones(w * n)
+    for t in range(length):
+        s, reward, done = step(s, plans[:, :, t].flatten(0, 1))
+        total, alive = total + powers[t] * alive * reward, alive * (1 - done)
+    if terminal_value is not None:
+        total = total + powers[length] * alive * terminal_value(s)
+    return total.view(w, n)
+
+
 SCORE = Exercise(
     "score_plans",
     "What a plan is worth",
@@ -235,6 +251,12 @@ SCORE = Exercise(
             "`alive = 1 - done` knows only the last step. The chances multiply: P(alive at t+1) = P(alive at t)·(1 − P(done)).",
         ),
         Mistake(
+            "the chances to die added up",
+            scored(death="subtracted"),
+            "`alive - done` takes the chance to die off as if everybody were still there: after a few steps `alive` falls below 0. Who is "
+            "dead cannot die again: the chances to live multiply, alive·(1 − done).",
+        ),
+        Mistake(
             "no discount",
             scored(gamma=lambda d, t: 1.0),
             "γᵗ is missing: a reward in t steps counts as much as one now.",
@@ -261,6 +283,11 @@ SCORE = Exercise(
             "The last reward, r_L, has γᴸ⁻¹. What comes after the state s_L begins with γᴸ.",
         ),
         Mistake(
+            "the terminal value discounted one step too much",
+            scored(end=lambda d, length: d ** (length + 1)),
+            "V(s_L) counts what comes from s_L on, and the first reward after it is step L's: γᴸ, since the first of all has γ⁰.",
+        ),
+        Mistake(
             "a value for the dead",
             scored(end_alive=False),
             "V(s_L) is added for everybody, also for who died on the way. It is multiplied by P(alive at L).",
@@ -269,6 +296,12 @@ SCORE = Exercise(
             "the value of the first state",
             scored(end_state="first"),
             "You ask what the state is worth from which the plan *starts*: no plan can change that. V belongs to s_L.",
+        ),
+        Mistake(
+            "the value of the last state but one",
+            scored(end_state="before"),
+            "V is asked of s_{L−1}, the state in which the last action is done: that action's reward is counted already, and where it leads "
+            "is not seen. V belongs to the state *after* it, s_L.",
         ),
         Mistake(
             "the terminal value forgotten",
@@ -330,7 +363,7 @@ SCORE = Exercise(
             "matters for its own step alone.",
         ),
     ),
-    (score_with_lists, score_at_the_end),
+    (score_with_lists, score_at_the_end, score_by_a_tensor_of_powers),
     reference=score_plans,
     shown=score_with_lists,
     cases=score_cases,
@@ -338,6 +371,7 @@ SCORE = Exercise(
     checked="Values and gradients on six fresh worlds: with and without death, discount and terminal value, plans of one step; "
     "float32 and float64.",
     equivalent=functions("step"),
+    tolerance=10.0,  # powers of γ in float32 are no mistake
 )
 
 
@@ -345,7 +379,9 @@ SCORE = Exercise(
 
 
 class Rugged(Function):
-    """A score (W, N), negative for most plans, whose best plan differs from world to world; NaN for some."""
+    """A score (W, N), negative for most plans, whose best plan differs from world to world. When broken: NaN for some, and
+    the others so low that no number but −∞ is below them all.
+    """
 
     says = "a function of plans"
 
@@ -355,7 +391,30 @@ class Rugged(Function):
 
     def __call__(self, plans: Tensor) -> Tensor:
         value = -3 - (plans - self.top).square().sum(dim=(2, 3)) + 0.5 * torch.cos(5 * plans).sum(dim=(2, 3))
-        return torch.where(plans[:, :, 0, 0] < self.broken, math.nan, value)
+        return (
+            value if self.broken < -1 else torch.where(plans[:, :, 0, 0] < self.broken, math.nan, value - depths(value))
+        )
+
+
+def depths(scores: Tensor) -> Tensor:
+    """How far each world's scores are lowered: 10³, 10⁶, 10⁹, …, (W, 1)."""
+    return 10.0 ** (3 * torch.arange(1, len(scores) + 1, dtype=scores.dtype))[:, None]
+
+
+LOW = (-10.0, -100.0, -1000.0, -1e4, -1e6, -1e9)  # what people write for −∞
+
+
+def made(number: float) -> Callable[[Tensor], Tensor]:
+    return lambda scores: scores.nan_to_num(nan=number)
+
+
+def can_win(number: float) -> tuple[str, str]:
+    """A mistake's name, and why it is one."""
+    return (
+        f"NaN made a number that can win: {number:g}",
+        f"A NaN is made {number:g}, which looks low. But what a return is measured in is the world's choice: where all plans score "
+        "lower still, the broken one wins. Only −∞ is below every number.",
+    )
 
 
 def shoot_cases(rng: Rng) -> Iterator[Case]:
@@ -450,6 +509,7 @@ SHOOT = Exercise(
             "`nan_to_num` puts a 0 there. Where costs make all scores negative, 0 is the best of them, and the broken plan wins "
             "again. It must be −∞.",
         ),
+        *(Mistake(can_win(x)[0], shot(heal=made(x)), can_win(x)[1]) for x in LOW),
         Mistake(
             "the worst throw",
             shot(choose=lambda s: s.argmin(dim=1)),
@@ -523,7 +583,9 @@ def shift_cases(rng: Rng) -> Iterator[Case]:
         ((3, 1, 2), np.float32, "plans of one step"),
         ((2, 2, 1), np.float64, "plans of two steps"),
     ):
-        yield Case({"plan": rng.normal(0, 1, shape).astype(kind)}, about, ("plan",))
+        # No gradient by a plan of one step: what is written into it in place would stop there, before it gets its name.
+        wanted = ("plan",) if shape[-2] > 1 else ()
+        yield Case({"plan": rng.normal(0, 1, shape).astype(kind)}, about, wanted)
 
 
 def in_place(plan: Tensor) -> Tensor:
@@ -713,10 +775,12 @@ def receding_horizon(
 def receded(
     blind: bool = False,
     open_loop: bool = False,
+    first_only: bool = False,
     shift: Callable[[Tensor], Tensor | None] = shift_plan,
     carry: str = "yes",
     pick: Callable[[Tensor], Tensor] = lambda plan: plan[:, 0],
     old_eyes: bool = False,
+    never_looks: bool = False,
     late_memory: bool = False,
     early_memory: bool = False,
     total: Callable[[Tensor], Tensor] = lambda rewards: rewards.sum(dim=1),
@@ -729,9 +793,9 @@ def receded(
         plan = search(seen, memory, None)
         for t in range(steps):
             if t and (not open_loop or (t % plan.shape[1] == 0 and not blind)):
-                plan = search(first_seen if old_eyes else seen, memory, warm)
-            action = plan[:, t % plan.shape[1]] if open_loop else pick(plan)
-            looked = seen
+                plan = search(first_seen if old_eyes or never_looks else seen, memory, warm)
+            action = plan[:, t % plan.shape[1]] if open_loop and not first_only else pick(plan)
+            looked = first_seen if never_looks else seen
             if early_memory and before is not None:
                 memory = remember(memory, seen, before)
             seen, reward = world(action)
@@ -809,6 +873,22 @@ HORIZON = Exercise(
             "You plan once, and then repeat that plan's actions whatever happens. Each step needs a plan from what is seen *now*.",
         ),
         Mistake(
+            "one action for ever",
+            receded(open_loop=True, blind=True, first_only=True),
+            "The plan is made once, before the loop, and its first action is repeated. `search` belongs *into* the loop: each step needs a "
+            "plan from what is seen now.",
+        ),
+        Mistake(
+            "the warm start rolled round",
+            receded(shift=lambda plan: plan.roll(-1, dims=1)),
+            "`roll` puts the action that was just done at the plan's end. Repeat the last action there, as in exercise 3.",
+        ),
+        Mistake(
+            "the warm start ends with nothing",
+            receded(shift=lambda plan: torch.cat([plan[:, 1:], torch.zeros_like(plan[:, :1])], dim=1)),
+            "Zeros at the plan's end. Repeat the last action there, as in exercise 3.",
+        ),
+        Mistake(
             "the warm start not shifted",
             receded(shift=lambda plan: plan),
             "The next search starts from the old plan as it is: each action in it is one step late. Drop the first, repeat the last.",
@@ -845,6 +925,12 @@ HORIZON = Exercise(
             "planned from the first sight",
             receded(old_eyes=True),
             "`search` always gets the first `seen`: that is planning anew without looking, an open loop in disguise.",
+        ),
+        Mistake(
+            "what is seen is dropped",
+            receded(never_looks=True),
+            "`world` returns what is seen now, and it is not kept: `search` and `remember` get the first `seen` again and again. Write "
+            "`seen, reward = world(action)`.",
         ),
         Mistake(
             "the last action of the plan",
@@ -1017,9 +1103,20 @@ SLOPE = Exercise(
         Mistake(
             "a sample that blocks the gradient",
             sloped(lambda mu, ls, n: (mu + ls.exp() * n).detach()),
-            "The next state is drawn under `no_grad`, or by `torch.normal` or `.sample()`, or detached: the number is right, but no "
-            "slope comes through it. All that is left is what the action itself costs, so the planner learns to do nothing. Write "
-            "mu + σ·ε with open paths (`rsample` does so, too).",
+            "The next state is computed under `no_grad`, or detached: the number is right, but no slope comes through it. All that is "
+            "left is what the action itself costs, so the planner learns to do nothing. Write mu + σ·ε with open paths.",
+        ),
+        Mistake(
+            "your own dice",
+            sloped(lambda mu, ls, n: mu + ls.exp() * torch.randn_like(mu)),
+            "The futures are drawn with dice of your own (`randn_like`, `rsample`), and so they change from call to call, and no two plans "
+            "can be compared. Use the `noise` you were given: mu + sigma*noise[:, t].",
+        ),
+        Mistake(
+            "your own dice, and they block the gradient",
+            sloped(lambda mu, ls, n: (mu + ls.exp() * torch.randn_like(mu)).detach()),
+            "`.sample()` and `torch.normal` draw with dice of their own, and no slope comes through what they draw. Use the `noise` you were "
+            "given: mu + sigma*noise[:, t].",
         ),
         Mistake(
             "the mean future",
@@ -1097,7 +1194,7 @@ SLOPE = Exercise(
 
 class Hills(Function):
     """A smooth score (W, N) with several tops. When broken: NaN, with a slope of NaN, where the first number is below 0,
-    and an infinite slope where it is 0.
+    an infinite slope where it is 0, and the other scores so low that no number but −∞ is below them all.
     """
 
     says = "a function of plans"
@@ -1109,15 +1206,17 @@ class Hills(Function):
     def __call__(self, plans: Tensor) -> Tensor:
         apart = plans - self.top
         value = -2 - apart.square().sum(dim=(2, 3)) + 0.4 * torch.cos(4 * apart).sum(dim=(2, 3))
-        return value + 0.3 * plans[:, :, 0, 0].sqrt() if self.broken else value
+        return value + 0.3 * plans[:, :, 0, 0].sqrt() - depths(value) if self.broken else value
 
 
 def climb_cases(rng: Rng) -> Iterator[Case]:
+    # The first optimiser makes torch import for seconds: now, and not while an answer that uses one is being timed.
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)]).zero_grad()
     for shape, rate, iterations, (low, high), broken, kind, about in (
         ((1, 4, 3, 1), 0.05, 3, (-1.0, 1.0), False, np.float64, "one world, three steps uphill"),
-        ((3, 5, 2, 2), 0.1, 5, (-2.0, 2.0), False, np.float64, "three worlds"),
-        ((2, 4, 3, 1), 0.3, 4, (-0.5, 0.3), False, np.float64, "a narrow range"),
-        ((2, 6, 2, 1), 0.05, 3, (-1.0, 1.0), True, np.float64, "some scores are NaN"),
+        ((8, 5, 2, 2), 0.1, 5, (-2.0, 2.0), False, np.float64, "eight worlds"),  # with fewer, mistakes pass by luck
+        ((8, 4, 3, 1), 0.3, 4, (-0.5, 0.3), False, np.float64, "a narrow range"),
+        ((3, 6, 2, 1), 0.05, 3, (-1.0, 1.0), True, np.float64, "some scores are NaN"),
         ((3, 1, 2, 1), 0.1, 3, (-1.0, 1.0), True, np.float64, "a slope that is infinite"),
         ((2, 3, 2, 1), 0.1, 1, (-1.0, 1.0), False, np.float32, "a single step uphill"),
     ):
@@ -1125,7 +1224,7 @@ def climb_cases(rng: Rng) -> Iterator[Case]:
         if "infinite" in about:
             plans[:, :, 0, 0] = 0.0
         elif broken:
-            plans[:, ::2, 0, 0], plans[:, 1::2, 0, 0] = -0.4, np.abs(plans[:, 1::2, 0, 0]) + 0.1
+            plans[:, ::2, 0, 0], plans[:, 1::2, 0, 0] = -0.4, 0.1 + 0.9 * np.abs(plans[:, 1::2, 0, 0])
         inputs: dict[str, Any] = {
             "score": Hills(rng, shape, kind, broken),
             "plans": plans.astype(kind),
@@ -1157,7 +1256,7 @@ def climbed(
     move: Callable[[Tensor, Tensor, float], Tensor] = lambda p, g, rate: p + rate * g,
     keep: str = "each",
     heal: bool = True,
-    nan: bool = False,
+    made_of_nan: float = -math.inf,
     fewer: int = 0,
     stale: bool = False,
     choose: Callable[[Tensor], Tensor] = lambda s: s.argmax(dim=1),
@@ -1178,7 +1277,7 @@ def climbed(
         plans = plans.detach()
         plans = plans.clamp(low, high) if keep == "end" else plans
         scores = value.detach() if old_score else score(plans)
-        scores = scores if nan else torch.where(scores.isnan(), -torch.inf, scores)
+        scores = torch.where(scores.isnan(), made_of_nan, scores)
         best, rows = choose(scores), torch.arange(len(plans))
         return plans[rows, best], scores[rows, best]
 
@@ -1271,9 +1370,10 @@ CLIMB = Exercise(
         ),
         Mistake(
             "NaN scores win",
-            climbed(nan=True),
+            climbed(made_of_nan=math.nan),
             "argmax takes NaN for the largest number. Make it −∞ before you choose.",
         ),
+        *(Mistake(can_win(x)[0], climbed(made_of_nan=x), can_win(x)[1]) for x in (0.0, *LOW)),
         Mistake(
             "the slope of the start",
             climbed(stale=True),
@@ -1336,6 +1436,8 @@ def regulated(
     gain: Callable[..., Tensor] = lambda a, b, q, r, p: torch.linalg.solve(r + b.T @ p @ b, b.T @ p @ a),
     last: Callable[[Tensor], Tensor] = lambda q: q,
     order: Callable[[list[Tensor]], list[Tensor]] = lambda found: found[::-1],
+    kept: slice = slice(None),
+    late: bool = False,
     update: bool = True,
     rounds: int = 0,
 ) -> Answer:
@@ -1347,9 +1449,9 @@ def regulated(
             k = gain(a, b, q, r, p)
             new = value(a, b, q, r, p, k)
             p = new if update else p
-            gains.append(k)
+            gains.append(gain(a, b, q, r, p) if late else k)
             values.append(new)
-        return torch.stack(order(gains)), torch.stack(order(values))
+        return torch.stack(order(gains)), torch.stack(order(values)[kept])
 
     return wrong
 
@@ -1441,6 +1543,27 @@ RICCATI = Exercise(
             "it ends with nothing",
             regulated(last=lambda q: 0 * q),
             "The last P is 0: the state s_L is free. Here it costs s_LᵀQs_L, like all others; the last action would otherwise always be 0.",
+        ),
+        Mistake(
+            "it begins with the identity",
+            regulated(last=lambda q: torch.eye(len(q), dtype=q.dtype)),
+            "The recursion starts from P = 1, where nothing is known. But the last state's cost is known: s_LᵀQs_L, so P_L = Q.",
+        ),
+        Mistake(
+            "the last value forgotten",
+            regulated(kept=slice(None, -1)),
+            "L values, where L + 1 should come: the last of them, P_L = Q, is what the recursion begins with. Keep it, too.",
+        ),
+        Mistake(
+            "the first value forgotten",
+            regulated(kept=slice(1, None)),
+            "L values, where L + 1 should come: P_0, the last that you find, is missing. Keep each P *after* it is computed, beside Q.",
+        ),
+        Mistake(
+            "the gain of the new P",
+            regulated(late=True),
+            "K_t is computed from P_t, which has this step's action in it already. It needs the cost from tomorrow on, P_{t+1}: first the "
+            "gain, then the new P.",
         ),
         Mistake(
             "one step too many",
