@@ -39,6 +39,10 @@ function render({ model, el }) {
     const now = performance.now();
     if (waiting && now - waiting < PATIENCE) return; // one question at a time: nothing queues up in a slow kernel
     if (waiting) say("No answer: is the kernel running, and is no other cell at work? Run this cell again.");
+    step(now);
+  }
+
+  function step(now) { // as soon as the last answer is there and its time has come
     if (playing && !over && now >= due) { due = Math.max(due + 1000 / RATE, now); send("step"); }
   }
 
@@ -93,6 +97,7 @@ function render({ model, el }) {
     numbers.textContent = message.numbers + (playing && fps ? `; ${fps.toFixed(0)} frames a second` : "");
     if (message.news) say(message.news);
     over = message.over;
+    step(performance.now());
   }
 
   model.on("msg:custom", answer);
