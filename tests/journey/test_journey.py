@@ -36,9 +36,8 @@ LAST = LESSONS[-1]
 # While the last lesson's model works on the learner's parts, the course's own functions of these names cannot be called
 # by any name: their code is another.
 POISON = """
-import functools, types
 from contextlib import contextmanager
-from wmcourse.engine.parts import PARTS, REFERENCES
+from wmcourse.engine.parts import REFERENCES
 from wmcourse.lessons import parts as _parts
 
 def _poisoned(*arguments, **named):
@@ -47,9 +46,9 @@ def _poisoned(*arguments, **named):
 _use, POISONED = _parts.Parts.use, set()
 
 @contextmanager
-def _alone(self):
-    before = {name: REFERENCES[name].__code__ for name in self.own}
-    with _use(self):
+def _alone(self, **instead):  # those that a cell tries in a part's place may be the course's own
+    before = {name: REFERENCES[name].__code__ for name in self.own if name not in instead}
+    with _use(self, **instead):
         for name in before:
             REFERENCES[name].__code__ = _poisoned.__code__
         POISONED.update(before)
@@ -81,12 +80,12 @@ def written_differently(task: Task) -> str:
     raise AssertionError(f"{task.name} has no alternative whose text stands alone")
 
 
-def journal(lesson: Lesson, **instead: str) -> NotebookNode:
-    """The student notebook, filled in; ``instead`` gives other answers, by the tasks' names."""
+def journal(lesson: Lesson) -> NotebookNode:
+    """The student notebook, filled in."""
     notebook = nbformat.read(student_path(SOLUTIONS / f"{lesson.entry.stem}.py"), as_version=4)
     given = {f"step-{task.name}": written_differently(task) for task in lesson.steps.values()}
     given |= {f"exercise-{task.name}": written_differently(task) for task in lesson.exercises.values()}
-    return fill(notebook, given | {f"exercise-{name}": text for name, text in instead.items()})
+    return fill(notebook, given)
 
 
 @dataclass
