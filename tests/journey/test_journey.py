@@ -6,6 +6,7 @@ It trains everything, so it takes about ten minutes: ``make journey``.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -83,8 +84,14 @@ def written_differently(task: Task) -> str:
 def journal(lesson: Lesson) -> NotebookNode:
     """The student notebook, filled in."""
     notebook = nbformat.read(student_path(SOLUTIONS / f"{lesson.entry.stem}.py"), as_version=4)
-    given = {f"step-{task.name}": written_differently(task) for task in lesson.steps.values()}
-    given |= {f"exercise-{task.name}": written_differently(task) for task in lesson.exercises.values()}
+    cells = {cell.id: cell.source for cell in notebook.cells}
+    given = {}
+    for kind, tasks in (("step", lesson.steps), ("exercise", lesson.exercises)):
+        for task in tasks.values():
+            cell = f"{kind}-{task.name}"
+            lines = [node for node in ast.parse(cells[cell]).body if isinstance(node, ast.Import | ast.ImportFrom)]
+            answer = written_differently(task).removeprefix(progress.FUTURE)
+            given[cell] = "\n".join([progress.FUTURE, *map(ast.unparse, lines), answer])  # later cells need them, too
     return fill(notebook, given)
 
 
@@ -186,7 +193,8 @@ def test_a_part_that_went_wrong_is_named(home: Home, tmp_path: Path) -> None:
     (spoilt.folder / progress.MARK).mkdir()
     (spoilt.folder / "parts/kl_standard_normal.py").write_text(progress.standalone(answer, "kl_standard_normal"))
     notebook = journal(LAST)
-    first = next(i for i, cell in enumerate(notebook.cells) if "your_parts(" in cell.source)
+    code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    first = next(i for i in code if "parts.use()" in notebook.cells[i].source)  # where the training begins
     notebook.cells = notebook.cells[: first + 1]
     spoilt.work(LAST, notebook)
     (words,) = spoilt.failed[LAST.entry.number].values()
