@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -72,8 +73,9 @@ def written_differently(task: Task) -> str:
     """A right answer's text that is not the course's: the first alternative that stands alone in a cell."""
     for answer in task.alternatives:
         if not isinstance(task, Exercise):
-            functions = sorted({part.func.__name__ for part in answer.atoms(sp.Function)})
-            return "".join(f"from sympy import {name}\n" for name in functions) + f"{task.name} = {answer}"
+            functions = {part.func.__name__ for part in answer.atoms(sp.Function)}
+            named = functions | {"pi", "sqrt"} & set(re.findall(r"\w+", str(answer)))  # as sympy writes it
+            return "".join(f"from sympy import {name}\n" for name in sorted(named)) + f"{task.name} = {answer}"
         try:
             return progress.standalone(answer, task.name)
         except LessonError:  # a closure, say
