@@ -29,6 +29,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wmcourse.lessons.threads import one_thread
+
 SECONDS = 5.0  # for all calls of a check together; the course's own answers need a hundredth
 PRINTED = 800  # characters of what an answer prints that are kept
 MOST = 10**7  # numbers in what is returned: more are not copied
@@ -174,6 +176,7 @@ def call(answer: Answer, inputs: dict[str, Any], outcome: Outcome, deadline: flo
         with (
             torch.random.fork_rng(devices=[]),
             torch.enable_grad(),
+            one_thread(),
             np.errstate(),
             warnings.catch_warnings(),
             contextlib.redirect_stdout(printed),

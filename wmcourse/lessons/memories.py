@@ -6,8 +6,6 @@ the notebook, where all three lessons find them: delete the folder to begin agai
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from wmcourse.engine.errors import RunError
 from wmcourse.engine.loop import fit, generator_for, load_tensors, save_tensors
+from wmcourse.lessons.threads import one_thread
 from wmcourse.vae_complete_loss import ConvVAE, vae_loss
 from wmcourse.worlds import DodgeVectorEnv
 
@@ -135,14 +134,3 @@ def play(worlds: int, steps: int, seed: int) -> Sequences:
     nothing = torch.empty(0)
     frames_seen = flat["frames"].astype(np.uint8)
     return Sequences(frames_seen, mu=nothing, logvar=nothing, start=start, length=last + 1 - start, **tensors)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """So small a network gains little from more, and the numbers do not depend on how many there are."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

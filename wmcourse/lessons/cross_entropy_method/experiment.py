@@ -20,8 +20,8 @@ from tqdm.auto import tqdm
 from wmcourse.cross_entropy_method import CEM, correlated_noise
 from wmcourse.engine.players import OraclePlanner
 from wmcourse.engine.runs import Config
-from wmcourse.lessons.memories import one_thread
 from wmcourse.lessons.pendulum import STEPS, TORQUE, pendulum_score
+from wmcourse.lessons.threads import one_thread
 from wmcourse.model_predictive_control import (
     GradientPlanner,
     Plan,

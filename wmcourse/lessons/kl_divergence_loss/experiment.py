@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from wmcourse.kl_divergence_loss import kl_per_dimension
+from wmcourse.lessons.threads import one_thread
 from wmcourse.reconstruction_loss import bernoulli_nll
 from wmcourse.reparameterization_trick import reparameterize
 from wmcourse.vae_complete_loss import ConvVAE
@@ -35,6 +36,7 @@ class Run:
     pictures: NDArray[np.uint8] | None = None  # (n, 32, 32, 1) reconstructions at the end
 
 
+@one_thread()
 def train(
     title: str,
     frames: Tensor,
@@ -48,8 +50,6 @@ def train(
 
     ``frames`` (N, 1, 32, 32): the last 256 are held out and measured. Returns the network and its history.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # so small that more gain nothing, and the numbers are the same on any machine
     torch.manual_seed(seed)
     vae, run = copy.deepcopy(vae) if vae else ConvVAE((1, 32, 32), LATENT), Run(title)
     data, held_out = frames[:-256], frames[-256:]
@@ -71,7 +71,6 @@ def train(
         show(run)
     with torch.no_grad():
         mu, _ = vae.encode(held_out[:8])
-        torch.set_num_threads(threads)
         run.pictures = (255 * torch.sigmoid(vae.decode(mu))).byte().permute(0, 2, 3, 1).numpy()
     return vae, run
 

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from wmcourse import lstm_gru, reparameterization_trick
-from wmcourse.lessons.memories import HELD_OUT, TRAIN, Memories, Sequences, one_thread
+from wmcourse.lessons.memories import HELD_OUT, TRAIN, Memories, Sequences
 from wmcourse.lessons.parts import Parts
 from wmcourse.lessons.parts import your_parts as your_parts  # notebooks find it here, too
+from wmcourse.lessons.threads import one_thread
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 Function = Callable[..., Any]

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from wmcourse import mdn_rnn, mixture_density_networks
-from wmcourse.lessons.memories import HELD_OUT, LATENT, Memories, Sequences, one_thread
+from wmcourse.lessons.memories import HELD_OUT, LATENT, Memories, Sequences
 from wmcourse.lessons.parts import Parts
+from wmcourse.lessons.threads import one_thread
 from wmcourse.mdn_rnn import MDNRNN, Prediction
 from wmcourse.vae_complete_loss import ConvVAE
 

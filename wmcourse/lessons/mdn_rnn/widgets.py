@@ -34,8 +34,9 @@ from wmcourse.lessons.mdn_rnn.experiment import (
     mean_and_error,
     side,
 )
-from wmcourse.lessons.memories import Memories, Sequences, one_thread
+from wmcourse.lessons.memories import Memories, Sequences
 from wmcourse.lessons.parts import Parts
+from wmcourse.lessons.threads import one_thread
 from wmcourse.lessons.widget import BLUE, GREEN, GREY, ORANGE, RED, Explorer, slider, stage
 from wmcourse.mdn_rnn import MDNRNN
 

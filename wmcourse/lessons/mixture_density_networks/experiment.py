@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from wmcourse.lessons.memories import HELD_OUT, TRAIN, Memories, Sequences, one_thread, play
+from wmcourse.lessons.memories import HELD_OUT, TRAIN, Memories, Sequences, play
+from wmcourse.lessons.threads import one_thread
 from wmcourse.mixture_density_networks import mixture_nll
 from wmcourse.vae_complete_loss import ConvVAE
 from wmcourse.worlds.dodge import SIZE, Rules

@@ -17,8 +17,8 @@ from tqdm.auto import tqdm
 
 from wmcourse.engine.players import OraclePlanner, RandomAgent
 from wmcourse.engine.runs import Config
-from wmcourse.lessons.memories import one_thread
 from wmcourse.lessons.pendulum import SECONDS, SPEED, STEPS, TORQUE, pendulum_cost, pendulum_motion, pendulum_score
+from wmcourse.lessons.threads import one_thread
 from wmcourse.model_predictive_control import GradientPlanner, Plan, RandomShooting, Score, State
 from wmcourse.world_models_training import evaluate
 from wmcourse.worlds import ActionCode, DodgeVectorEnv

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from wmcourse.lessons.live import Live, still
-from wmcourse.lessons.memories import one_thread
 from wmcourse.lessons.model_predictive_control.experiment import (
     Fan,
     Swing,
@@ -29,6 +28,7 @@ from wmcourse.lessons.model_predictive_control.experiment import (
     upright,
 )
 from wmcourse.lessons.pendulum import TORQUE, pendulum_cost, pendulum_motion, pendulum_score
+from wmcourse.lessons.threads import one_thread
 from wmcourse.lessons.widget import BLUE, GREEN, GREY, ORANGE, RED, Explorer, choice, slider, stage
 from wmcourse.model_predictive_control import MPC, RandomShooting, riccati
 from wmcourse.worlds.dodge import Rules, picture

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from wmcourse.kl_divergence_loss import kl_per_dimension, kl_standard_normal
 from wmcourse.lessons.frames import HELD_OUT
+from wmcourse.lessons.threads import one_thread
 from wmcourse.reparameterization_trick import reparameterize
 from wmcourse.vae_complete_loss import ConvVAE
 
@@ -52,6 +53,7 @@ def grey(decoded: Tensor) -> Tensor:
     return decoded.clamp(0, 1)
 
 
+@one_thread()
 def train(
     title: str,
     frames: Tensor,
@@ -68,8 +70,6 @@ def train(
     ``frames`` (N, 1, 32, 32), of which the last 256 are held out. ``draw`` turns the decoder's output into grey values;
     ``learned`` are parameters of the likelihood that are trained along.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # so small that more gain nothing, and the numbers are the same on any machine
     torch.manual_seed(seed)
     vae, run = ConvVAE((1, 32, 32), LATENT, WIDTH), Run(title)
     data, watched = frames[:-HELD_OUT], frames[-HELD_OUT : HELD_OUT // 2 - HELD_OUT]  # half of them will do
@@ -87,7 +87,6 @@ def train(
         loss.backward()
         optimizer.step()
     measure(vae, run, watched, steps, draw, show)
-    torch.set_num_threads(threads)
     return vae, run
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from wmcourse.kl_divergence_loss import kl_standard_normal
+from wmcourse.lessons.threads import one_thread
 from wmcourse.reconstruction_loss import bernoulli_nll
 
 Function = Callable[[Tensor], Tensor]  # samples (S, B, Z) -> values (S, B)
@@ -165,6 +166,7 @@ class Run:
     kl: list[float] = field(default_factory=list)
 
 
+@one_thread()
 def train(
     title: str, frames: Tensor, estimator: Estimator, steps: int = STEPS, show: Callable[[Run], None] | None = None
 ) -> tuple[TinyVAE, Run]:
@@ -173,8 +175,6 @@ def train(
     ``frames`` (N, 1, 32, 32): the last 256 are held out and measured. The decoder's own gradient, and the KL's, need no
     estimator: neither goes through the draw. All trainings see the same frames and the same noise.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # so small that more gain nothing, and the numbers are the same on any machine
     torch.manual_seed(0)
     vae, run = TinyVAE(frames[:-256].mean(dim=0)), Run(title)
     data, held_out = frames[:-256], frames[-256:]
@@ -195,7 +195,6 @@ def train(
         z = (mu + torch.exp(0.5 * logvar) * epsilon).detach()
         vae.reconstruction(z, x).mean().backward()  # for the decoder alone
         optimizer.step()
-    torch.set_num_threads(threads)
     return vae, run
 
 

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from wmcourse import vae_complete_loss
 from wmcourse.kl_divergence_loss import kl_standard_normal
 from wmcourse.lessons.parts import Parts
 from wmcourse.lessons.parts import your_parts as your_parts  # notebooks find it here, too
+from wmcourse.lessons.threads import one_thread
 from wmcourse.vae_complete_loss import ConvVAE
 from wmcourse.worlds import DodgeVectorEnv
 
@@ -134,18 +134,6 @@ class History:
     pictures: Tensor | None = None
 
 
-@contextmanager
-def one_thread(seed: int) -> Iterator[None]:
-    """So small a network gains nothing from more threads, and with one the numbers hardly differ between machines."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def train(
     frames: Tensor,
     betas: Tensor,
@@ -161,7 +149,8 @@ def train(
     A quarter of the frames of ``watch`` is measured now and then. In the second half the learning rate falls to zero.
     """
     history, steps = History(), len(betas)
-    with one_thread(seed), parts.use():
+    with one_thread(), parts.use():
+        torch.manual_seed(seed)
         vae = copy.deepcopy(vae) if vae else ConvVAE((1, 32, 32), LATENT)
         optimizer = torch.optim.Adam(vae.parameters(), RATE)
         falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 2 * (1 - step / steps)))
@@ -199,7 +188,8 @@ def look(vae: ConvVAE, watch: HeldOut, history: History, step: int, show: Callab
 def measure(vae: ConvVAE, test: HeldOut, parts: Parts, seed: int = 1) -> Point:
     """Rate and distortion of each world's frames, by the learner's loss; one sampled z for each frame."""
     rows = []
-    with one_thread(seed), parts.use():
+    with one_thread(), parts.use():
+        torch.manual_seed(seed)
         logits, mu, logvar = vae(test.frames)
         for world in range(int(test.world.max()) + 1):
             mine = torch.from_numpy(test.world == world)

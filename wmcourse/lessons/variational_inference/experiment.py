@@ -19,6 +19,7 @@ from torch.distributions import MultivariateNormal, Normal
 from tqdm.auto import tqdm
 
 from wmcourse.lessons.frames import dodge_frames
+from wmcourse.lessons.threads import one_thread
 
 LATENT, BATCH, RATE, STEPS, SNAPSHOTS = 8, 128, 1e-2, 1_000, 20
 LOG_2PI = math.log(2 * math.pi)
@@ -148,6 +149,7 @@ def without_latents(frames: Tensor, x: Tensor) -> Tensor:
     return Normal(known.mean(0), (known - known.mean(0)).square().mean().sqrt()).log_prob(x).sum(-1)
 
 
+@one_thread()
 def train(
     frames: Tensor,
     held_out: Tensor,
@@ -156,8 +158,6 @@ def train(
     show: Callable[[Run], None] | None = None,
 ) -> Run:
     """Climb the mean ELBO of ``frames`` (N, 1, 32, 32) in decoder and encoder at once; measure on ``held_out``."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # so small that more gain nothing, and the numbers are nearly the same on any machine
     torch.manual_seed(seed)
     x, test = frames.flatten(1), held_out.flatten(1)
     size = x.shape[1]
@@ -190,7 +190,6 @@ def train(
         optimizer.step()
         schedule.step()
     measure(STEPS)
-    torch.set_num_threads(threads)
     return run
 
 

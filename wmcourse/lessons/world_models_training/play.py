@@ -22,7 +22,7 @@ from wmcourse import mdn_rnn
 from wmcourse.engine.errors import RunError
 from wmcourse.lessons.errors import LessonError
 from wmcourse.lessons.live import png
-from wmcourse.lessons.memories import one_thread
+from wmcourse.lessons.threads import one_thread
 from wmcourse.lessons.widget import slider
 from wmcourse.world_models_training import WorldModel
 from wmcourse.worlds import make
