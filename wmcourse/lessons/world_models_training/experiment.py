@@ -15,12 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from wmcourse import kl_divergence_loss, mdn_rnn, mixture_density_networks, world_models_training
+from wmcourse import (
+    kl_divergence_loss,
+    mdn_rnn,
+    mixture_density_networks,
+    reparameterization_trick,
+    world_models_training,
+)
 from wmcourse.cross_entropy_method import correlated_noise
 from wmcourse.engine.rollouts import Rollouts
 from wmcourse.engine.runs import Config
 from wmcourse.lessons.world_models_training.exercises import decide as course_decide
-from wmcourse.reparameterization_trick import reparameterize
 from wmcourse.world_models_training import ControllerAgent, LatentPlanner, LinearController, WorldModel
 from wmcourse.worlds import DodgeVectorEnv
 from wmcourse.worlds.dodge import DodgeState, advance
@@ -80,7 +85,7 @@ def nats_per_frame(
         steps, mask = rollouts.windows(rng, 100, length)
         now = steps[:, :-1]
         mu, logvar = torch.from_numpy(np.ascontiguousarray(latents[steps])).unbind(2)
-        z = reparameterize(mu, logvar, generator)
+        z = reparameterization_trick.reparameterize(mu, logvar, generator)
         p, _ = model.rnn(z[:, :-1], torch.from_numpy(rollouts.actions[now]))
         inside = torch.from_numpy(mask * ~rollouts.next_is_missing(now))
         surprise = mixture_density_networks.mixture_nll(z[:, 1:], p.log_pi, p.mu, p.log_sigma)
