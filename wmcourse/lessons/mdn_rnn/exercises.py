@@ -835,7 +835,7 @@ SEQUENCE = Exercise(
             "Where `ended` is None, you count every next latent. Then `done` says where episodes stop: after an ending there is no next latent.",
         ),
     ),
-    (sequence_by_steps, sequence_with_torch),
+    (sequence_with_torch, sequence_by_steps),
     reference=sequence_loss,
     shown=sequence_shown,
     cases=sequence_cases,
