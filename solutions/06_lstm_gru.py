@@ -23,7 +23,6 @@ from wmcourse.lessons.lstm_gru.experiment import (
     HIDDEN,
     Memory,
     adding,
-    age,
     gates_of,
     learn_adding,
     memory_curve,
@@ -635,7 +634,7 @@ run_over = lesson.yours("unroll")
 h_train = remember(memory, memories.train, memories, run_over, step_of["LSTM"])
 h_test = remember(memory, test, memories, run_over, step_of["LSTM"])
 leaked = remember(memory, test, memories, run_over, step_of["LSTM"], leak=True)
-old, both = age(test), [surprise(memory, state, test).numpy() for state in (h_test, leaked)]
+old, both = test.age(), [surprise(memory, state, test).numpy() for state in (h_test, leaked)]
 for frame in (0, 1, 2, 4, 8):
     rows = [error[old == frame] for error in both]
     rows = [error[np.isfinite(error)] for error in rows]

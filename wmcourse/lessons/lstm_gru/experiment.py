@@ -344,23 +344,17 @@ class Fact(NamedTuple):
     value: NDArray[np.float64]
 
 
-def age(seen: Sequences) -> NDArray[np.int64]:
-    """How many frames of its episode came before each row."""
-    starts = np.repeat(seen.start.numpy(), seen.length.numpy())
-    return np.arange(len(seen)) - starts
-
-
 def one_hazard(seen: Sequences, low: float, high: float, what: str) -> Fact:
     """Rows with exactly one hazard whose centre is in rows [low, high] of the frame, and its column or its drift."""
     inside = (seen.hazard_y >= low) & (seen.hazard_y <= high)
-    rows = np.flatnonzero(((inside.sum(1) == 1).numpy()) & (age(seen) >= 2))
+    rows = np.flatnonzero(((inside.sum(1) == 1).numpy()) & (seen.age() >= 2))
     values = (getattr(seen, what) * inside).sum(1).double().numpy()
     return Fact(rows, values[rows])
 
 
 def facts(seen: Sequences) -> dict[str, Fact]:
     """What a memory ought to know. The band is rows 12 to 17 and a hazard 4 high, so at 14 to 15 it is wholly hidden."""
-    older = np.flatnonzero(age(seen) >= 2)
+    older = np.flatnonzero(seen.age() >= 2)
     return {
         "hazard’s drift, below the band": one_hazard(seen, 19, 30, "drift"),
         "agent’s velocity": Fact(older, seen.agent_velocity.double().numpy()[older]),
@@ -447,7 +441,7 @@ def memory_curve(memory: Memory, memories: Memories, frames: Sequence[int]) -> I
     facts_of = [one_hazard(seen, 19, 30, "drift") for seen in (memories.train, memories.held_out)]
     kept = []
     for fact, seen in zip(facts_of, (memories.train, memories.held_out), strict=True):
-        old = age(seen)[fact.rows] >= oldest - 1
+        old = seen.age()[fact.rows] >= oldest - 1
         kept.append(Fact(fact.rows[old], fact.value[old]))
     learn, test = kept
     learn = Fact(learn.rows[::3], learn.value[::3])  # neighbours are nearly the same

@@ -21,7 +21,6 @@ from wmcourse.lessons.lstm_gru.experiment import (
     Memory,
     Run,
     Score,
-    age,
     bias_for,
     fit_probe,
     one_hazard,
@@ -401,7 +400,7 @@ def behind_the_band(memory: Memory, memories: Memories, h_train: torch.Tensor, h
 def falls(memories: Memories, count: int = 8) -> list[tuple[torch.Tensor, int]]:
     """Hazards of held-out episodes, from row 2.5 to row 16, alone in those rows: the rows of the recording, and the slot."""
     seen, found = memories.held_out, []
-    y, old = seen.hazard_y.numpy(), age(seen)
+    y, old = seen.hazard_y.numpy(), seen.age()
     alone = ((y >= 1) & (y <= 17)).sum(1) == 1
     for start in np.flatnonzero((np.abs(y - 2.5) < 0.1).any(1) & (old > 2)):
         slot = int(np.abs(y[start] - 2.5).argmin())
