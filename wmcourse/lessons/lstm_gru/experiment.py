@@ -58,14 +58,20 @@ def reach(
     batch: int = 8,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """The length of the gradient of a random direction of the last h by the state d steps before, d = 0 … time − 1,
-    as a multiple of that at d = 0; root mean square over the batch. Of an LSTM the state is its cell.
-    """
+    """How far a gradient reaches in a network with fresh weights that reads noise, d = 0 … time − 1 steps back."""
     generator = torch.Generator().manual_seed(seed)
     weights = fresh_weights(cell, 2, hidden, scale, half_life, generator)
     xs = torch.randn(time, batch, 2, generator=generator)
-    direction = torch.randn(hidden, generator=generator)
-    h = c = torch.zeros(batch, hidden)
+    return lengths_back(cell, step, weights, xs, torch.randn(hidden, generator=generator))
+
+
+def lengths_back(
+    cell: str, step: Function, weights: Sequence[Tensor], xs: Tensor, direction: Tensor
+) -> NDArray[np.float64]:
+    """The length of the gradient of a direction of the last h by the state d steps before, as a multiple of that at
+    d = 0; root mean square over the batch of xs (T, B, I). Of an LSTM the state is its cell.
+    """
+    h = c = xs.new_zeros(xs.shape[1], len(direction))
     states = []
     with torch.enable_grad():
         for x in xs:
@@ -122,6 +128,28 @@ ADDERS = {
 }
 
 
+def new_adder(name: str, length: int, seed: int, forget_bias: Function, hidden: int = 32) -> tuple[Any, nn.Linear]:
+    """A network before its first step, and the layer that reads the answer off its last h."""
+    cell, _, how = ADDERS[name]
+    torch.manual_seed(seed)
+    network: Any = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}[cell](2, hidden, batch_first=True)
+    head = nn.Linear(hidden, 1)
+    if cell == "LSTM":
+        prepare(network, torch.linspace(1, length, hidden) if how == "long" else None, forget_bias)
+    return network, head
+
+
+def reach_when_new(
+    name: str, length: int, step_of: dict[str, Function], forget_bias: Function, seed: int = 0, batch: int = 64
+) -> NDArray[np.float64]:
+    """How far a gradient reaches in such a network, on the problem's own sequences, from their end to their beginning."""
+    network, head = new_adder(name, length, seed, forget_bias)
+    numbers, _ = adding(length, batch, torch.Generator().manual_seed(seed))
+    weights = [p.detach() for p in network.parameters()]
+    cell = ADDERS[name][0]
+    return lengths_back(cell, step_of[cell], weights, numbers.transpose(0, 1), head.weight[0].detach())
+
+
 def learn_adding(
     name: str,
     length: int,
@@ -135,16 +163,11 @@ def learn_adding(
     show: Callable[[Run], None] | None = None,
 ) -> Run:
     """Adam, gradients clipped to the norm 1; stops when the problem is solved. torch's kernels, which are faster."""
-    cell, rate, how = ADDERS[name]
     run, generator = Run(name, length, seed), torch.Generator().manual_seed(1000 + seed)
     with one_thread():
-        torch.manual_seed(seed)
-        network: Any = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}[cell](2, hidden, batch_first=True)
-        head = nn.Linear(hidden, 1)
-        if cell == "LSTM":
-            prepare(network, torch.linspace(1, length, hidden) if how == "long" else None, forget_bias)
+        network, head = new_adder(name, length, seed, forget_bias, hidden)
         parameters = [*network.parameters(), *head.parameters()]
-        optimizer = torch.optim.Adam(parameters, rate)
+        optimizer = torch.optim.Adam(parameters, ADDERS[name][1])
         test, answer = adding(length, 256, torch.Generator().manual_seed(9))
         for step in range(steps + 1):
             if step % every == 0:
@@ -360,6 +383,13 @@ def facts(seen: Sequences) -> dict[str, Fact]:
         "agent’s velocity": Fact(older, seen.agent_velocity.double().numpy()[older]),
         "column of a hidden hazard": one_hazard(seen, 14, 15, "hazard_x"),
     }
+
+
+def aimed(memories: Memories) -> Score:
+    """How well the agent's column alone tells that of a hidden hazard, which was aimed near it."""
+    known, asked = (facts(seen)["column of a hidden hazard"] for seen in (memories.train, memories.held_out))
+    probe = fit_probe(memories.train.agent_x[known.rows, None], known.value)
+    return score(probe(memories.held_out.agent_x[asked.rows, None]), asked, memories.held_out)
 
 
 @dataclass(frozen=True)

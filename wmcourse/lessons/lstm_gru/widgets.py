@@ -116,7 +116,7 @@ def gate_unit() -> Explorer:
     stems[6].set_color(RED)
     top.axhline(0, color="black", lw=0.5)
     top.set(ylabel="input", ylim=(-1.2, 1.2))
-    top.set_title("numbers come at each step; the red one is marked", size=10)
+    top.set_title("numbers come at each step; the coloured one is marked", size=10)
     lines = {}
     for name, colour, style in (("i", RED, "-"), ("f", BLUE, "-"), ("o", GREEN, "--")):
         (lines[name],) = middle.plot(
@@ -283,8 +283,8 @@ def signature(curves: dict[str, NDArray[np.float64]], x: torch.Tensor, gates: Ga
     for name, lengths in curves.items():
         left.semilogy(lengths, color=COLOURS[name], lw=2, label=name)
     left.axhline(1, color="black", lw=0.5)
-    left.set(xlabel="distance, steps back", ylabel="gradient’s length", ylim=(1e-12, 1e3), xlim=(0, len(lengths) - 1))
-    left.set_title("how far a gradient reaches, before any training", size=10)
+    left.set(xlabel="distance, steps back", ylabel="gradient’s length", ylim=(1e-13, 10), xlim=(0, len(lengths) - 1))
+    left.set_title("the gradient of the answer, before any training", size=10)
     left.legend(frameon=False, loc="lower left")
     marked, steps = x[:, 1] > 0, range(len(x))
     written = (gates.i * gates.g)[marked].sum(0) * readout
@@ -294,7 +294,7 @@ def signature(curves: dict[str, NDArray[np.float64]], x: torch.Tensor, gates: Ga
     rows += [figure.add_subplot(grid[k, 1], sharex=rows[0]) for k in range(1, 4)]
     rows[0].bar(steps, x[:, 0], color=[RED if m else GREY for m in marked], width=0.8)
     rows[0].set(ylabel="input", ylim=(0, 1.1), xlim=(-0.5, len(x) - 0.5))
-    rows[0].set_title("a trained LSTM adds up the two red numbers", size=10)
+    rows[0].set_title("a trained LSTM adds up the two marked numbers", size=10)
     for a, values, label in ((rows[1], gates.i, "i"), (rows[2], gates.f, "f"), (rows[3], gates.c, "c")):
         shown = values[:, units].T.numpy()
         kinds: Any = (
@@ -306,7 +306,7 @@ def signature(curves: dict[str, NDArray[np.float64]], x: torch.Tensor, gates: Ga
         a.spines[["top", "right"]].set_visible(False)
     for a in rows[:3]:
         a.tick_params(labelbottom=False)
-    rows[3].set_xlabel("step; 12 of 32 units, dark blue is open")
+    rows[3].set_xlabel("step (12 of 32 units; in i and f dark is open, in c blue is above 0)")
     for a in (left,):
         a.spines[["top", "right"]].set_visible(False)
     return still(
@@ -360,16 +360,17 @@ def behind_the_band(memory: Memory, memories: Memories, h_train: torch.Tensor, h
     picture = left.imshow(np.zeros((32, 32)), cmap="gray", vmin=0, vmax=255, extent=(0, 32, 32, 0))
     left.set(xticks=[], yticks=[])
     marks = {}
-    for name, colour, marker in (("truth", "white", "+"), ("z", ORANGE, "s"), ("h", BLUE, "o")):
+    for name, colour, marker in (("truth", GREEN, "x"), ("z", ORANGE, "s"), ("h", BLUE, "o")):
         (marks[name],) = left.plot([], [], marker, color=colour, ms=9, mfc="none", mew=2)
     lines = {}
-    for name, colour, style in (("truth", "black", "-"), ("z", ORANGE, "s--"), ("h", BLUE, "o-")):
-        label = {"truth": "where it is", "z": "read from z", "h": "read from h"}[name]
+    for name, colour, style in (("truth", GREEN, "x-"), ("z", ORANGE, "s--"), ("h", BLUE, "o-")):
+        label = {"truth": "truth", "z": "read from z", "h": "read from h"}[name]
         (lines[name],) = right.plot([], [], style, color=colour, ms=4, lw=1.5, label=label)
-    right.axvspan(14, 15, color=GREY, alpha=0.35, lw=0, label="wholly hidden")
-    right.set(xlabel="row of the hazard, it falls to the right", ylabel="column", ylim=(0, 32), xlim=(1, 17.2))
-    right.legend(frameon=False, loc="upper center", ncols=4, fontsize=8)
-    (now,) = right.plot([0, 0], [0, 32], color=RED, lw=1)
+    right.axvspan(14, 15, ymax=32 / 36, color=GREY, alpha=0.35, lw=0, label="hidden")
+    right.set(xlabel="row of the hazard, from the top (a row and a half each step)", ylabel="its column")
+    right.set(ylim=(0, 36), yticks=range(0, 33, 8), xlim=(1, 17.2))
+    right.legend(frameon=False, loc="upper center", ncols=4, fontsize=9, columnspacing=1.2, handlelength=1.8)
+    (now,) = right.plot([0, 0], [0, 32], color="black", lw=1, ls=":")
 
     def draw(which: int, step: int) -> str:
         rows, slot = passes[which - 1]
