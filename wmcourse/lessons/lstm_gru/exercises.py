@@ -841,6 +841,10 @@ def clip_always(gradients: list[Tensor], most: float) -> tuple[Tensor, ...]:
     return tuple(g * (most / joint_norm(gradients)) for g in gradients)
 
 
+def clip_the_larger(gradients: list[Tensor], most: float) -> tuple[Tensor, ...]:
+    return tuple(g * max(1.0, most / float(joint_norm(gradients).clamp(min=1e-12))) for g in gradients)
+
+
 def clip_flat(gradients: list[Tensor], most: float) -> tuple[Tensor, ...]:
     flat = torch.cat([g.reshape(-1) for g in gradients])
     shrunk = flat * (most / (torch.linalg.vector_norm(flat) + 1e-12)).clamp(max=1.0)
@@ -977,6 +981,11 @@ CLIP = Exercise(
             "A gradient that is short enough stays as it is; yours is *stretched* to the limit. And where all are 0 the norm is 0, and 0·∞ is NaN.",
         ),
         Mistake(
+            "max for min",
+            clip_the_larger,
+            "The factor is at *most* 1, so it is the smaller of 1 and most/norm: `min`. Yours stretches what is short, and lets pass what is long.",
+        ),
+        Mistake(
             "the absolute values added up",
             clip(length=lambda gs: torch.cat([g.flatten() for g in gs]).abs().sum()),
             "This is the 1-norm. Length is the root of the sum of *squares*; `.norm()` alone would be that.",
@@ -1093,7 +1102,7 @@ def unroll_with_keep(step: Step, x: Tensor, h: Tensor, first: Tensor, every: int
 
 
 def unroll_to_given(step: Step, x: Tensor, h: Tensor, first: Tensor, every: int) -> Tensor:
-    out, given = [], h.detach()
+    out, given = [], h
     for t in range(x.shape[1]):
         if t % every == 0:
             h = h.detach()
@@ -1244,12 +1253,12 @@ UNROLL = Exercise(
         ),
         Mistake(
             "cut one step early",
-            unrolled(cut=lambda h, t, every: h.detach() if t == 0 or (t + 1) % every == 0 else h),
+            unrolled(cut=lambda h, t, every: h.detach() if (t + 1) % every == 0 else h),
             "Pieces begin at t = 0, every, 2·every, …, and the cut comes before the step with that number. With `(t + 1) % every` it comes a step too early.",
         ),
         Mistake(
             "cut at every step after the first piece",
-            unrolled(cut=lambda h, t, every: h.detach() if t == 0 or t >= every else h),
+            unrolled(cut=lambda h, t, every: h.detach() if t >= every else h),
             "A new piece begins at each *multiple* of `every`: `t % every == 0`. With `t >= every` all later pieces are one step long.",
         ),
         Mistake(

@@ -148,7 +148,8 @@ def gate_unit() -> Explorer:
         value = float(np.tanh(1.5 * 0.8))
         ideal.set_ydata(np.where(time >= 6, value, np.nan))
         return (
-            f"f = {f[0]:.3f}: of what is written, <b>{f[0] ** 41:.1%}</b> is left after the 41 steps to the end. At the end c = {c:+.2f}: "
+            f"i = {i[0]:.3f}, and {i[6]:.3f} at the mark; f = {f[0]:.3f}: of what is written, <b>{f[0] ** 41:.1%}</b> is left after the "
+            f"41 steps to the end. There c = {c:+.2f}: "
             f"<b>{of_it:+.2f}</b> from the marked number, {c - of_it:+.2f} from all others (wanted: {value:+.2f} and 0)"
         )
 
