@@ -140,13 +140,24 @@ def new_adder(name: str, length: int, seed: int, forget_bias: Function, hidden: 
 
 
 def reach_when_new(
-    name: str, length: int, step_of: dict[str, Function], forget_bias: Function, seed: int = 0, batch: int = 64
+    name: str,
+    length: int,
+    step_of: dict[str, Function],
+    forget_bias: Function,
+    seed: int = 0,
+    batch: int = 64,
+    half_open: bool = False,
 ) -> NDArray[np.float64]:
-    """How far a gradient reaches in such a network, on the problem's own sequences, from their end to their beginning."""
+    """How far a gradient reaches in such a network, on the problem's own sequences, from their end to their beginning.
+
+    With ``half_open`` its input gates begin at ½, whatever was prepared.
+    """
     network, head = new_adder(name, length, seed, forget_bias)
     numbers, _ = adding(length, batch, torch.Generator().manual_seed(seed))
     weights = [p.detach() for p in network.parameters()]
     cell = ADDERS[name][0]
+    if half_open:
+        weights[2][: network.hidden_size] = 0.0
     return lengths_back(cell, step_of[cell], weights, numbers.transpose(0, 1), head.weight[0].detach())
 
 
