@@ -669,28 +669,23 @@ assert np.nanmean(both[0][old == 0]) < 0.5 * np.nanmean(both[1][old == 0])
 #
 # **What does h know?** Nobody told the memory of velocities. Ask with *linear probes*: ridge regression, fitted on the training's episodes, scored on held-out ones by R², the share of the variance that it explains; the intervals are 95 %, by drawing episodes
 # anew. Three facts that one frame lacks: the sideways drift of a hazard below the band, the agent's velocity (all probes also get the last action here, which moves it), and the column of a hazard that is wholly hidden. And two controls, without
-# which a probe proves little: an h that has read *one* frame only, from a zero state (the same network, as nonlinear, without memory), and the h of an LSTM that was *never trained*.
+# which a probe proves little: an h that has read *one* frame only, from a zero state (the same network, as nonlinear, without memory), and the h of LSTMs that were *never trained*, three of them.
 
 # %% tags=["nbval-ignore-output"]
-torch.manual_seed(1)
-blank = Memory(memories.train.mu.shape[1], HIDDEN)
-looks, others = [], []
+blanks, looks = {}, []
+for seed in (1, 2, 3):
+    torch.manual_seed(seed)
+    blanks[f"h, untrained, seed {seed}"] = Memory(memories.train.mu.shape[1], HIDDEN)
 for seen, state in ((memories.train, h_train), (test, h_test)):
     cut = recall(memory, seen, np.arange(len(seen)), 1)
-    untrained = remember(blank, seen, memories, run_over, step_of["LSTM"])
-    looks.append({"h after one frame": cut, "h, untrained": untrained, "h": state})
+    untrained = {name: remember(one, seen, memories, run_over, step_of["LSTM"]) for name, one in blanks.items()}
+    looks.append({"h after one frame": cut} | untrained | {"h": state})
 probed = probe_table(memories, *looks)
 for fact, row in probed.items():
     print(fact)
     for look, found in row.items():
         print(f"   {look:<20} R² {found}")
 print(f"   {'the agent’s column':<20} R² {aimed(memories)}")
-for seed in (2, 3):
-    torch.manual_seed(seed)
-    blank = Memory(memories.train.mu.shape[1], HIDDEN)
-    looks = [{"h": remember(blank, seen, memories, run_over, step_of["LSTM"])} for seen in (memories.train, test)]
-    others.append([f"{row['h'].r2:.2f}" for row in probe_table(memories, *looks).values()])
-print("the three facts from h, untrained, of two other seeds:", " and ".join(", ".join(found) for found in others))
 curve = dict(memory_curve(memory, memories, (1, 2, 3, 4, 6, 8, 12)))
 drift, velocity, hidden = probed.values()
 assert drift["z"].high < drift["h"].low
@@ -701,9 +696,9 @@ probe_picture(probed, curve, drift["z"])
 
 # %% [markdown]
 # Read it with care. The code of one frame has next to nothing of a hazard's drift, and h has most of it: that is the memory, since the same network after one frame has no more than z. Two codes side by side *contain* the velocity, but as a difference of places, and
-# z bends; a straight line finds little of it. (A nonlinear probe would find more. The claim is about what lies open, ready for the next layer.) For a hidden hazard two frames do nearly as well as h, since it was half in sight one step before. And z alone knows something of it, since hazards aim near the agent, whom z shows: the last line but one is a probe that sees the agent's column and nothing else.
+# z bends; a straight line finds little of it. (A nonlinear probe would find more. The claim is about what lies open, ready for the next layer.) For a hidden hazard two frames do nearly as well as h, since it was half in sight one step before. And z alone knows something of it, since hazards aim near the agent, whom z shows: the last line is a probe that sees the agent's column and nothing else.
 #
-# And the control that is seldom shown: the *untrained* LSTM does well (one random network; the last line has two others). A random recurrent network is a random mixture of the recent past, and a straight line finds much in such a mixture (echo state networks live on that: Jaeger 2001). Training adds to it, for the
+# And the control that is seldom shown: the *untrained* LSTM does well, whatever the seed. A random recurrent network is a random mixture of the recent past, and a straight line finds much in such a mixture (echo state networks live on that: Jaeger 2001). Training adds to it, for the
 # drift and for the velocity, but most of the way from z to h is *recurrence*, not learning. A probe of h without this control would have told you a nicer and less true story.
 #
 # **Behind the band.** A hazard falls, in a held-out episode. Where is it, by the probe of z, and by the probe of h? Step through its fall; watch row 14.5, where no pixel of it is in the frame.
@@ -731,7 +726,7 @@ for name in ("biases", "clipping", "border"):
 # **Where this lives.** `wmcourse/lstm_gru.py`; `lstm_step` is now a part of your world model. Its `LSTM` has one bias, f's at 1, as the papers have. The memory you have trained guesses one next code. But under the band a hazard forks, and there are *two* next codes:
 # lesson 07.
 #
-# **Try next.** One hyper-parameter: the size of the memory. Train it with `hidden=32` in place of 96, and make the untrained one as small, `blank = Memory(…, 32)`. Who knows more of a hazard's drift then, the trained or the untrained? One extension: a nonlinear probe. Fit a small network from two codes to the drift; how much of h's lead is left?
+# **Try next.** One hyper-parameter: the size of the memory. Train it with `hidden=32` in place of 96, and make the untrained ones as small, `Memory(…, 32)`. Who knows more of a hazard's drift then, the trained or the untrained? One extension: a nonlinear probe. Fit a small network from two codes to the drift; how much of h's lead is left?
 #
 # **You can now read** Hochreiter & Schmidhuber (1997), *Long Short-Term Memory*, Neural Computation 9(8), whose experiment 4 you have repeated in a simpler form; Gers et al. (2000), *Learning to Forget*; Cho et al. (2014),
 # [*Learning Phrase Representations*](https://arxiv.org/abs/1406.1078), §2.3, where the GRU appears, with z near 1 for keeping; Chung et al. (2014), [*Empirical Evaluation of Gated RNNs*](https://arxiv.org/abs/1412.3555), with the other convention; Pascanu et al. (2013),

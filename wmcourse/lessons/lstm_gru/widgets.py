@@ -227,9 +227,11 @@ class AddingPlot(Live):
         axes[0].set_ylabel("mean squared error")
         axes[0].text(400, GUESSING * 1.1, "always 1", ha="right", size=8)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once: half of the time
         self.lines: dict[int, Any] = {}
         super().__init__(
-            figure, alt="Error on the adding problem during training, for four networks and three lengths", seconds=2.0
+            figure, alt="Error on the adding problem during training, for four networks and three lengths", seconds=4.0
         )
 
     def show(self, run: Run) -> None:
@@ -321,12 +323,20 @@ def probe_picture(table: dict[str, dict[str, Score]], curve: dict[int, Score], z
     """R² of linear probes for three facts, and of a hazard's drift against how many frames h has read."""
     figure, (left, right) = stage(10.0, 3.6, 2, width_ratios=(1.5, 1))
     looks = list(next(iter(table.values())))
-    shades = dict(zip(looks, ("#BBBBBB", "#7F7F7F", ORANGE, GREEN, BLUE), strict=True))
+    shades = {
+        "z": "#BBBBBB",
+        "z and the z before": "#7F7F7F",
+        "h after one frame": ORANGE,
+        "h, untrained": GREEN,
+        "h": BLUE,
+    }
     for k, look in enumerate(looks):
+        kind = look.partition(", seed")[0]
         scores = [row[look] for row in table.values()]
-        places = np.arange(len(scores)) + 0.16 * (k - 2)
+        places = np.arange(len(scores)) + 0.8 / len(looks) * (k - (len(looks) - 1) / 2)
         errors = np.array([[s.r2 - s.low, s.high - s.r2] for s in scores]).T
-        left.bar(places, [s.r2 for s in scores], 0.15, color=shades[look], label=look)
+        label = kind if kind not in left.get_legend_handles_labels()[1] else None
+        left.bar(places, [s.r2 for s in scores], 0.75 / len(looks), color=shades[kind], label=label)
         left.errorbar(places, [s.r2 for s in scores], errors, fmt="none", ecolor="black", lw=1, capsize=2)
     left.set(xticks=range(len(table)), ylabel="R² on held-out episodes", ylim=(0, 1.42))
     left.set_xticklabels([name.replace(", ", ",\n").replace(" of ", "\nof ") for name in table])
