@@ -65,6 +65,7 @@ def test_episodes_are_a_partition_of_the_steps() -> None:
     assert torch.equal(torch.nonzero(s.ended)[:, 0], s.start + s.length - 1)
     assert bool(s.ended[s.done == 1].all())
     assert bool(s.ended[89::90].all())  # the recordings end
+    assert s.age().tolist() == [t for length in s.length.tolist() for t in range(length)]
 
 
 def test_they_are_made_once_and_are_the_same_again(small: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from wmcourse.lessons.widget import (
     Explorer,
     Question,
     choice,
+    marked,
     number,
     slider,
     stage,
@@ -242,6 +243,11 @@ def test_a_question_for_a_number() -> None:
     said = answered(widget, "1/16")
     assert "✓ Right.</b> One of &lt;16&gt;." in said
     assert answered(widget, "") == said
+
+
+def test_emphasis_and_code_are_shown_as_such() -> None:
+    said = marked("2*n is *less* than `f(1, 2) < 3`, *by far*: 2 * 3 * 4")
+    assert said == "2*n is <em>less</em> than <code>f(1, 2) &lt; 3</code>, <em>by far</em>: 2 * 3 * 4"
 
 
 def test_a_prediction_is_noted_and_comes_back() -> None:

@@ -54,6 +54,10 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def age(self) -> NDArray[np.int64]:
+        """How many steps of its episode came before each step, (N,)."""
+        return np.arange(len(self)) - np.repeat(self.start.numpy(), self.length.numpy())
+
 
 @dataclass(frozen=True)
 class Memories:

@@ -184,12 +184,18 @@ def number(text: str) -> float:
         raise LessonError(words) from None
 
 
+def marked(text: str) -> str:
+    """Text as HTML, with its *emphasis* and its `code`: notes are Markdown, widgets are not."""
+    emphasised = re.sub(r"(?<!\w)\*(\w|\w[^*]*\w)\*(?!\w)", r"<em>\1</em>", html.escape(text))
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", emphasised)
+
+
 class Asked(widgets.VBox):
     """A question as a widget: radio buttons or a number, and a live line for the answer."""
 
     def __init__(self, question: Question, reveal: bool) -> None:
         self.question, self.reveal = question, reveal
-        head = widgets.HTML(f"<b style='color:var(--jp-ui-font-color1)'>{html.escape(question.text)}</b>")
+        head = widgets.HTML(f"<b style='color:var(--jp-ui-font-color1)'>{marked(question.text)}</b>")
         self.answer: widgets.Widget
         if question.number is None:
             self.answer = widgets.RadioButtons(
@@ -216,7 +222,7 @@ class Asked(widgets.VBox):
             self.say(f"Noted: {html.escape(str(value))}. You will meet it again.")
             return
         good, why = self.question.judge(value)
-        self.say(f"<b>{'✓ Right.' if good else '✗ No.'}</b> {html.escape(why)}")
+        self.say(f"<b>{'✓ Right.' if good else '✗ No.'}</b> {marked(why)}")
         if good and self.question.lesson is not None:
             self.question.lesson.passed(self.question)
 

@@ -64,6 +64,11 @@ STEPS = (
                 w * (1 - h**2),
                 "The slope of tanh is taken where tanh is evaluated, at the *new* state: 1 − h_new².",
             ),
+            Mistake(
+                "the square around the bracket",
+                w * (1 - h_new) ** 2,
+                "tanh′ = 1 − tanh²: only h_new is squared, not 1 − h_new.",
+            ),
         ),
         (w - w * h_new**2, w * (1 - h_new) * (1 + h_new)),
         expected=RNN_SLOPE,
@@ -113,6 +118,21 @@ STEPS = (
                 "the cell itself forgotten",
                 f * (1 - f) * u * o * (1 - sp.tanh(c) ** 2),
                 "What changes is f, and f multiplies c: the product rule leaves c standing before df/dc.",
+            ),
+            Mistake(
+                "the gate for its slope",
+                c * f * u * o * (1 - sp.tanh(c) ** 2),
+                "The slope of a sigmoid is f·(1 − f), which vanishes for a gate that is fully open, too.",
+            ),
+            Mistake(
+                "tanh for its slope",
+                c * f * (1 - f) * u * o * sp.tanh(c),
+                "On the way from c to h there is the *slope* of tanh, 1 − tanh²(c), not tanh itself.",
+            ),
+            Mistake(
+                "the square forgotten",
+                c * f * (1 - f) * u * o * (1 - sp.tanh(c)),
+                "tanh′ = 1 − tanh²: with the square.",
             ),
         ),
         (
@@ -166,6 +186,21 @@ STEPS = (
                 "tanh for the sigmoid",
                 sp.atanh(2 ** (-1 / n)),
                 "Gates are sigmoids: invert f = 1/(1 + e^(−b)).",
+            ),
+            Mistake(
+                "the logarithm forgotten",
+                1 / (2 ** (1 / n) - 1),
+                "f/(1 − f) are the odds of the gate. The bias is their logarithm.",
+            ),
+            Mistake(
+                "right for large n only",
+                sp.log(n / sp.log(2) - 1),
+                "This is the bias of f = 1 − log 2/n, the first two terms of 2^(−1/n). It is nearly right for long half-lives, and has no value at n = ½; the step asks for the exact bias.",
+            ),
+            Mistake(
+                "the half lost in equal parts",
+                sp.log(2 * n - 1),
+                "This is the bias of f = 1 − 1/(2n), as if each step took an n-th of the half. Each takes its share of what is *left*: f to the power n is ½.",
             ),
         ),
         (sp.log(2 ** (-1 / n) / (1 - 2 ** (-1 / n))), sp.log(1 / (2 ** (1 / n) - 1))),

@@ -141,6 +141,21 @@ RNN = Exercise(
             "`h.detach()` cuts the gradient at every step: the network is trained as if the past were given. Values are right, learning is not.",
             "no gradient reaches",
         ),
+        Mistake(
+            "no bias at all",
+            rnn(combine=lambda x, b_ih, h, b_hh: x + h),
+            "Two products, and two biases: torch adds b_ih and b_hh before the tanh. On paper they are often left out, to save ink.",
+        ),
+        Mistake(
+            "the biases outside of tanh",
+            rnn(outer=lambda s: s, combine=lambda x, b_ih, h, b_hh: torch.tanh(x + h) + b_ih + b_hh),
+            "The biases belong into the sum, before the tanh. Outside they do not move the point at which a unit bends, and h can leave (−1, 1).",
+        ),
+        Mistake(
+            "a tanh for each part",
+            rnn(outer=lambda s: s, combine=lambda x, b_ih, h, b_hh: torch.tanh(x + b_ih) + torch.tanh(h + b_hh)),
+            "One tanh around the whole sum. With one for each part the input and the past cannot balance each other, and h can reach ±2.",
+        ),
     ),
     (rnn_with_linear, rnn_side_by_side, rnn_row_by_row),
     reference=rnn_step,
@@ -199,6 +214,15 @@ def lstm(
         return returned(out(gate(o), new, c), new)
 
     return wrong
+
+
+def lstm_interleaved(
+    x: Tensor, h: Tensor, c: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    gates = F.linear(x, w_ih, b_ih) + F.linear(h, w_hh, b_hh)
+    i, f, g, o = gates.reshape(len(x), -1, 4).unbind(-1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
 
 
 def lstm_by_slices(
@@ -322,6 +346,46 @@ LSTM = Exercise(
             lstm(back=lambda h, c: (h, c.detach())),
             "`c.detach()` cuts the very path that the LSTM was invented for. It belongs to the border of a piece (exercise 6), not into the step.",
             "no gradient reaches",
+        ),
+        Mistake(
+            "gate order: i, o, f, g",
+            lstm(order="iofg"),
+            "This is the order of ONNX (i, o, f, c). torch stacks i, f, g, o: weights that come from an ONNX file must be put in order first.",
+        ),
+        Mistake(
+            "gate order: f, i, o, g",
+            lstm(order="fiog"),
+            "Textbooks explain the three gates first, f, i, o, and the candidate last. torch stacks i, f, g, o.",
+        ),
+        Mistake(
+            "the gates interleaved",
+            lstm_interleaved,
+            "You cut the 4H numbers into groups of four, one group for each unit. torch puts the H numbers of one gate next to each other, then those of the next: `.chunk(4, dim=-1)`, or `.view(B, 4, H)`.",
+        ),
+        Mistake(
+            "no bias at all",
+            lstm(biases=lambda a, b: torch.zeros_like(a)),
+            "A gate gets both biases, or b_ih alone where b_hh is None. Without them the forget gates would all begin at ½.",
+        ),
+        Mistake(
+            "no forget gate",
+            lstm(cell=lambda i, f, g, c: c + i * g),
+            "This is the cell of 1997, which could only add up. Since Gers et al. (2000) the old cell is multiplied by f.",
+        ),
+        Mistake(
+            "no output gate",
+            lstm(out=lambda o, new, old: torch.tanh(new)),
+            "h = o·tanh(c): o says how much of the cell is shown to the gates, and to the next layer.",
+        ),
+        Mistake(
+            "the output gate inside of tanh",
+            lstm(out=lambda o, new, old: torch.tanh(o * new)),
+            "The cell is squashed first, and then gated: o·tanh(c), so that an open gate shows all of tanh(c), and a shut one nothing.",
+        ),
+        Mistake(
+            "the candidate not squashed",
+            lstm(candidate=lambda s: s),
+            "g = tanh(…): what is written at one step stays within (−1, 1), or one large input would drown all that the cell holds.",
         ),
     ),
     (lstm_by_slices, lstm_from_torch, lstm_gate_by_gate),
@@ -467,6 +531,21 @@ GRU = Exercise(
             "`h.detach()` makes each step forget how it came about: right values, and no learning through time.",
             "no gradient reaches",
         ),
+        Mistake(
+            "r on the input's part",
+            gru(candidate=lambda x, b_x, h, b_h, r: torch.tanh(r * (x + b_x) + h + b_h)),
+            "You gate the wrong part: r closes the way from the *past*, r · (W_hn·h + b_hn), and the input comes through as it is.",
+        ),
+        Mistake(
+            "the candidate not squashed",
+            gru(candidate=lambda x, b_x, h, b_h, r: x + b_x + r * (h + b_h)),
+            "n is the tanh of that sum. Without it h leaves (−1, 1).",
+        ),
+        Mistake(
+            "r upside down",
+            gru(candidate=lambda x, b_x, h, b_h, r: torch.tanh(x + b_x + (1 - r) * (h + b_h))),
+            "r near 1 lets the past through, in spite of its name, *reset*: r · (W_hn·h + b_hn).",
+        ),
     ),
     (gru_from_torch, gru_by_slices),
     reference=gru_step,
@@ -513,10 +592,18 @@ def biases(
         if others == "zero":
             one, two = [torch.zeros_like(part) for part in one], [torch.zeros_like(part) for part in two]
         one[place] = value
-        if second != "left":
+        if second == "added":
+            one[place] = b_ih.split(hidden)[place] + value
+        if second == "sum":
+            one[place] = value - two[place]
+        elif second != "left":
             two[place] = value if second == "too" else value / 2 if second == "half" else torch.zeros_like(value)
         if second == "half":
             one[place] = value / 2
+        if second == "none":
+            two = [torch.zeros_like(part) for part in two]
+        if second == "input":
+            one[0], two[0] = -value, torch.zeros_like(value)
         if others == "all":
             one, two = [value] * 4, [torch.zeros_like(value)] * 4
         return torch.cat(one), torch.cat(two)
@@ -604,6 +691,41 @@ FORGET_BIAS = Exercise(
             "the other gates zeroed",
             biases(others="zero"),
             "The biases of i, g and o stay what they were.",
+        ),
+        Mistake(
+            "added to what stands there",
+            biases(second="added"),
+            "The bias *becomes* the one that you derived. What stood there comes on top with `+=`, so that the half-life is another one.",
+        ),
+        Mistake(
+            "the sum right, and b_hh kept",
+            biases(second="sum"),
+            "The gate gets the right sum, and the network would be right, too. But the text asks for the whole bias in b_ih and 0 in b_hh, so that one can read it off.",
+        ),
+        Mistake(
+            "all of the second bias zeroed",
+            biases(second="none"),
+            "Only the forget gate’s share of b_hh becomes 0. What i, g and o have there is a part of *their* biases.",
+        ),
+        Mistake(
+            "the usual 1",
+            biases(bias=lambda n: torch.ones_like(n)),
+            "A bias of 1 is a half-life of 2.2 steps, for every unit. Here each unit gets the bias of its own half-life.",
+        ),
+        Mistake(
+            "the logarithm forgotten",
+            biases(bias=lambda n: 1 / (2 ** (1 / n) - 1)),
+            "f/(1 − f) are the odds of the gate; the bias is their logarithm.",
+        ),
+        Mistake(
+            "the gate's logarithm",
+            biases(bias=lambda n: -math.log(2) / n),
+            "This is log f, as if the gate were e^b. It is a sigmoid: b = log(f/(1 − f)).",
+        ),
+        Mistake(
+            "the input gate set, too",
+            biases(second="input"),
+            "To shut the input gate as well is what comes below, for the adding problem. This function sets the forget gate alone.",
         ),
     ),
     (bias_by_cat, bias_by_logit),
@@ -713,6 +835,14 @@ def clip_nan_at_zero(gradients: list[Tensor], most: float) -> tuple[Tensor, ...]
 
 def clip_above_only(gradients: list[Tensor], most: float) -> tuple[Tensor, ...]:
     return tuple(g.clamp(max=most) for g in gradients)
+
+
+def clip_always(gradients: list[Tensor], most: float) -> tuple[Tensor, ...]:
+    return tuple(g * (most / joint_norm(gradients)) for g in gradients)
+
+
+def clip_the_larger(gradients: list[Tensor], most: float) -> tuple[Tensor, ...]:
+    return tuple(g * max(1.0, most / float(joint_norm(gradients).clamp(min=1e-12))) for g in gradients)
 
 
 def clip_flat(gradients: list[Tensor], most: float) -> tuple[Tensor, ...]:
@@ -845,6 +975,26 @@ CLIP = Exercise(
             clip_nan_at_zero,
             "Where all gradients are 0 the norm is 0, and 0/0 is NaN, which Adam then keeps in its averages for ever.",
         ),
+        Mistake(
+            "always scaled, and nothing by zero",
+            clip_always,
+            "A gradient that is short enough stays as it is; yours is *stretched* to the limit. And where all are 0 the norm is 0, and 0·∞ is NaN.",
+        ),
+        Mistake(
+            "max for min",
+            clip_the_larger,
+            "The factor is at *most* 1, so it is the smaller of 1 and most/norm: `min`. Yours stretches what is short, and lets pass what is long.",
+        ),
+        Mistake(
+            "the absolute values added up",
+            clip(length=lambda gs: torch.cat([g.flatten() for g in gs]).abs().sum()),
+            "This is the 1-norm. Length is the root of the sum of *squares*; `.norm()` alone would be that.",
+        ),
+        Mistake(
+            "the longest tensor's norm",
+            clip(length=lambda gs: torch.stack([g.norm() for g in gs]).max()),
+            "One norm for all tensors together: ‖(a, b)‖² = ‖a‖² + ‖b‖², which is more than the longest alone.",
+        ),
     ),
     (clip_flat, clip_like_torch, clip_with_torch),
     reference=clip_by_norm,
@@ -952,7 +1102,7 @@ def unroll_with_keep(step: Step, x: Tensor, h: Tensor, first: Tensor, every: int
 
 
 def unroll_to_given(step: Step, x: Tensor, h: Tensor, first: Tensor, every: int) -> Tensor:
-    out, given = [], h.detach()
+    out, given = [], h
     for t in range(x.shape[1]):
         if t % every == 0:
             h = h.detach()
@@ -968,6 +1118,45 @@ def unroll_cut_before_append(step: Step, x: Tensor, h: Tensor, first: Tensor, ev
         if (t + 1) % every == 0:
             h = h.detach()
         out.append(h)
+    return torch.stack(out, dim=1)
+
+
+def unroll_cut_after(step: Step, x: Tensor, h: Tensor, first: Tensor, every: int) -> Tensor:
+    out = []
+    for t in range(x.shape[1]):
+        h = step(x[:, t], h * (~first[:, t, None]).to(h.dtype))
+        if t % every == 0:
+            h = h.detach()
+        out.append(h)
+    return torch.stack(out, dim=1)
+
+
+def unroll_wiped_after(step: Step, x: Tensor, h: Tensor, first: Tensor, every: int) -> Tensor:
+    out = []
+    for t in range(x.shape[1]):
+        h = step(x[:, t], h.detach() if t % every == 0 else h) * (~first[:, t, None]).to(h.dtype)
+        out.append(h)
+    return torch.stack(out, dim=1)
+
+
+def unroll_reset_at_borders(step: Step, x: Tensor, h: Tensor, first: Tensor, every: int) -> Tensor:
+    out = []
+    for t in range(x.shape[1]):
+        if t % every == 0:
+            h = h.detach() * (~first[:, t, None]).to(h.dtype)
+        h = step(x[:, t], h)
+        out.append(h)
+    return torch.stack(out, dim=1)
+
+
+def unroll_before(step: Step, x: Tensor, h: Tensor, first: Tensor, every: int) -> Tensor:
+    out = []
+    for t in range(x.shape[1]):
+        if t % every == 0:
+            h = h.detach()
+        h = h * (~first[:, t, None]).to(h.dtype)
+        out.append(h)
+        h = step(x[:, t], h)
     return torch.stack(out, dim=1)
 
 
@@ -1062,6 +1251,41 @@ UNROLL = Exercise(
             unrolled(result=lambda out: torch.stack(out, 0)),
             "`torch.stack(out)` makes (T, B, H). The batch comes first here: `dim=1`.",
         ),
+        Mistake(
+            "cut one step early",
+            unrolled(cut=lambda h, t, every: h.detach() if (t + 1) % every == 0 else h),
+            "Pieces begin at t = 0, every, 2·every, …, and the cut comes before the step with that number. With `(t + 1) % every` it comes a step too early.",
+        ),
+        Mistake(
+            "cut at every step after the first piece",
+            unrolled(cut=lambda h, t, every: h.detach() if t >= every else h),
+            "A new piece begins at each *multiple* of `every`: `t % every == 0`. With `t >= every` all later pieces are one step long.",
+        ),
+        Mistake(
+            "the step cut, not its state",
+            unroll_cut_after,
+            "You detach the state that the first step of a piece *returns*. The cut comes before that step: what it reads is given, what it makes has a gradient.",
+        ),
+        Mistake(
+            "the state wiped after its step",
+            unroll_wiped_after,
+            "You put the zeros in place of what the first step of an episode *returns*. They belong before it: x_t is read from a zero state, and its state is remembered.",
+        ),
+        Mistake(
+            "cut in place of reset",
+            unrolled(reset=lambda h, first, t: torch.where(first[:, t, None], h.detach(), h)),
+            "Where an episode begins you cut the gradient, and the *value* of the old episode still goes on. There it must be zeros.",
+        ),
+        Mistake(
+            "reset only where a piece begins",
+            unroll_reset_at_borders,
+            "Episodes begin anywhere, in the middle of a piece, too: `first[:, t]` is asked at every step.",
+        ),
+        Mistake(
+            "the states before their steps",
+            unroll_before,
+            "You put the state on the list before the step: row t must hold what the network knows *after* it has read x_t.",
+        ),
     ),
     (unroll_in_pieces, unroll_with_keep),
     reference=unroll,
@@ -1114,6 +1338,7 @@ def padded(
     longest: Callable[[list[int]], int] = max,
     fill: str = "zeros",
     more: int = 0,
+    swap: bool = False,
 ) -> Answer:
     """The padding with one of its pieces replaced."""
 
@@ -1126,7 +1351,7 @@ def padded(
             out[k, place(n, width)] = rows[start : start + n]
             if fill == "last":
                 out[k, n:] = rows[start + n - 1]
-            valid[k, place(n, width)] = 1
+            valid[k, slice(0, n) if swap else place(n, width)] = 1
             if more and n < width:
                 valid[k, n] = 1
             start += advance(sizes[k])
@@ -1152,6 +1377,24 @@ def pad_by_index(rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
 def pad_time_first(rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     padded, mask = pad_with_torch(rows, lengths)
     return padded.transpose(0, 1), mask
+
+
+def pad_sorted(rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    padded, mask = pad_with_torch(rows, lengths)
+    order = torch.argsort(lengths, descending=True, stable=True)
+    return padded[order], mask[order]
+
+
+def pad_from_ends(rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    padded, mask = pad_with_torch(torch.zeros_like(rows), lengths)
+    for k, (end, n) in enumerate(zip(lengths.cumsum(0).tolist(), lengths.tolist(), strict=True)):
+        padded[k, : len(rows[end : end + n])] = rows[end : end + n]
+    return padded, mask
+
+
+def pad_reshaped(rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    _, mask = pad_with_torch(rows, lengths)
+    return F.pad(rows, (0, 0, 0, mask.numel() - len(rows))).view(*mask.shape, -1), mask
 
 
 PAD = Exercise(
@@ -1221,6 +1464,26 @@ PAD = Exercise(
             "time on the first axis",
             pad_time_first,
             "`pad_sequence` puts time first unless it is told `batch_first=True`: (L, E, D), where (E, L, D) should come.",
+        ),
+        Mistake(
+            "sorted by length",
+            pad_sorted,
+            "Some packing functions want the longest episode first. Here episode e stays in row e: whoever sorts must sort everything that belongs to the episodes, too.",
+        ),
+        Mistake(
+            "ends taken for starts",
+            pad_from_ends,
+            "`lengths.cumsum(0)` says where each episode *ends*. It starts where the one before has ended: `lengths.cumsum(0) - lengths`.",
+        ),
+        Mistake(
+            "filled without a break",
+            pad_reshaped,
+            "Your rows run on from one episode into the next: zeros only come at the very end. Each episode begins a row of its own.",
+        ),
+        Mistake(
+            "only the data on the left",
+            padded(place=lambda n, width: slice(width - n, width), swap=True),
+            "The data lie at the end of the rows and the mask’s ones at the beginning: they mark the padding.",
         ),
     ),
     (pad_with_torch, pad_by_index),
@@ -1341,6 +1604,26 @@ TABLE = Exercise(
             "the input squared",
             counting(lambda g, i, h, b: g * (i * i + h * h + b * h)),
             "x's matrix has H rows and I columns.",
+        ),
+        Mistake(
+            "the GRU's candidate forgotten",
+            counting(gates=(1, 2, 4)),
+            "r and z are gates; the candidate n has two matrices and its biases, too: three blocks.",
+        ),
+        Mistake(
+            "the LSTM's candidate forgotten",
+            counting(gates=(1, 3, 3)),
+            "i, f and o are gates; the candidate g has two matrices and its biases, too: four blocks.",
+        ),
+        Mistake(
+            "the second matrix counted once",
+            counting(lambda g, i, h, b: g * h * (i + b) + h * h),
+            "Each block has an H×H matrix of its own: w_hh is (4H, H) in an LSTM.",
+        ),
+        Mistake(
+            "one number for each bias",
+            counting(lambda g, i, h, b: g * (h * (i + h) + b)),
+            "A bias is a vector: H numbers for each block, one for each unit.",
         ),
     ),
     (count_with_torch, count_piece_by_piece),

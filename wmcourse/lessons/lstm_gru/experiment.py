@@ -58,14 +58,20 @@ def reach(
     batch: int = 8,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """The length of the gradient of a random direction of the last h by the state d steps before, d = 0 … time − 1,
-    as a multiple of that at d = 0; root mean square over the batch. Of an LSTM the state is its cell.
-    """
+    """How far a gradient reaches in a network with fresh weights that reads noise, d = 0 … time − 1 steps back."""
     generator = torch.Generator().manual_seed(seed)
     weights = fresh_weights(cell, 2, hidden, scale, half_life, generator)
     xs = torch.randn(time, batch, 2, generator=generator)
-    direction = torch.randn(hidden, generator=generator)
-    h = c = torch.zeros(batch, hidden)
+    return lengths_back(cell, step, weights, xs, torch.randn(hidden, generator=generator))
+
+
+def lengths_back(
+    cell: str, step: Function, weights: Sequence[Tensor], xs: Tensor, direction: Tensor
+) -> NDArray[np.float64]:
+    """The length of the gradient of a direction of the last h by the state d steps before, as a multiple of that at
+    d = 0; root mean square over the batch of xs (T, B, I). Of an LSTM the state is its cell.
+    """
+    h = c = xs.new_zeros(xs.shape[1], len(direction))
     states = []
     with torch.enable_grad():
         for x in xs:
@@ -122,6 +128,39 @@ ADDERS = {
 }
 
 
+def new_adder(name: str, length: int, seed: int, forget_bias: Function, hidden: int = 32) -> tuple[Any, nn.Linear]:
+    """A network before its first step, and the layer that reads the answer off its last h."""
+    cell, _, how = ADDERS[name]
+    torch.manual_seed(seed)
+    network: Any = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}[cell](2, hidden, batch_first=True)
+    head = nn.Linear(hidden, 1)
+    if cell == "LSTM":
+        prepare(network, torch.linspace(1, length, hidden) if how == "long" else None, forget_bias)
+    return network, head
+
+
+def reach_when_new(
+    name: str,
+    length: int,
+    step_of: dict[str, Function],
+    forget_bias: Function,
+    seed: int = 0,
+    batch: int = 64,
+    half_open: bool = False,
+) -> NDArray[np.float64]:
+    """How far a gradient reaches in such a network, on the problem's own sequences, from their end to their beginning.
+
+    With ``half_open`` its input gates begin at ½, whatever was prepared.
+    """
+    network, head = new_adder(name, length, seed, forget_bias)
+    numbers, _ = adding(length, batch, torch.Generator().manual_seed(seed))
+    weights = [p.detach() for p in network.parameters()]
+    cell = ADDERS[name][0]
+    if half_open:
+        weights[2][: network.hidden_size] = 0.0
+    return lengths_back(cell, step_of[cell], weights, numbers.transpose(0, 1), head.weight[0].detach())
+
+
 def learn_adding(
     name: str,
     length: int,
@@ -135,16 +174,11 @@ def learn_adding(
     show: Callable[[Run], None] | None = None,
 ) -> Run:
     """Adam, gradients clipped to the norm 1; stops when the problem is solved. torch's kernels, which are faster."""
-    cell, rate, how = ADDERS[name]
     run, generator = Run(name, length, seed), torch.Generator().manual_seed(1000 + seed)
     with one_thread():
-        torch.manual_seed(seed)
-        network: Any = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}[cell](2, hidden, batch_first=True)
-        head = nn.Linear(hidden, 1)
-        if cell == "LSTM":
-            prepare(network, torch.linspace(1, length, hidden) if how == "long" else None, forget_bias)
+        network, head = new_adder(name, length, seed, forget_bias, hidden)
         parameters = [*network.parameters(), *head.parameters()]
-        optimizer = torch.optim.Adam(parameters, rate)
+        optimizer = torch.optim.Adam(parameters, ADDERS[name][1])
         test, answer = adding(length, 256, torch.Generator().manual_seed(9))
         for step in range(steps + 1):
             if step % every == 0:
@@ -344,28 +378,29 @@ class Fact(NamedTuple):
     value: NDArray[np.float64]
 
 
-def age(seen: Sequences) -> NDArray[np.int64]:
-    """How many frames of its episode came before each row."""
-    starts = np.repeat(seen.start.numpy(), seen.length.numpy())
-    return np.arange(len(seen)) - starts
-
-
 def one_hazard(seen: Sequences, low: float, high: float, what: str) -> Fact:
     """Rows with exactly one hazard whose centre is in rows [low, high] of the frame, and its column or its drift."""
     inside = (seen.hazard_y >= low) & (seen.hazard_y <= high)
-    rows = np.flatnonzero(((inside.sum(1) == 1).numpy()) & (age(seen) >= 2))
+    rows = np.flatnonzero(((inside.sum(1) == 1).numpy()) & (seen.age() >= 2))
     values = (getattr(seen, what) * inside).sum(1).double().numpy()
     return Fact(rows, values[rows])
 
 
 def facts(seen: Sequences) -> dict[str, Fact]:
     """What a memory ought to know. The band is rows 12 to 17 and a hazard 4 high, so at 14 to 15 it is wholly hidden."""
-    older = np.flatnonzero(age(seen) >= 2)
+    older = np.flatnonzero(seen.age() >= 2)
     return {
         "hazard’s drift, below the band": one_hazard(seen, 19, 30, "drift"),
         "agent’s velocity": Fact(older, seen.agent_velocity.double().numpy()[older]),
         "column of a hidden hazard": one_hazard(seen, 14, 15, "hazard_x"),
     }
+
+
+def aimed(memories: Memories) -> Score:
+    """How well the agent's column alone tells that of a hidden hazard, which was aimed near it."""
+    known, asked = (facts(seen)["column of a hidden hazard"] for seen in (memories.train, memories.held_out))
+    probe = fit_probe(memories.train.agent_x[known.rows, None], known.value)
+    return score(probe(memories.held_out.agent_x[asked.rows, None]), asked, memories.held_out)
 
 
 @dataclass(frozen=True)
@@ -447,7 +482,7 @@ def memory_curve(memory: Memory, memories: Memories, frames: Sequence[int]) -> I
     facts_of = [one_hazard(seen, 19, 30, "drift") for seen in (memories.train, memories.held_out)]
     kept = []
     for fact, seen in zip(facts_of, (memories.train, memories.held_out), strict=True):
-        old = age(seen)[fact.rows] >= oldest - 1
+        old = seen.age()[fact.rows] >= oldest - 1
         kept.append(Fact(fact.rows[old], fact.value[old]))
     learn, test = kept
     learn = Fact(learn.rows[::3], learn.value[::3])  # neighbours are nearly the same

@@ -21,7 +21,6 @@ from wmcourse.lessons.lstm_gru.experiment import (
     Memory,
     Run,
     Score,
-    age,
     bias_for,
     fit_probe,
     one_hazard,
@@ -117,7 +116,7 @@ def gate_unit() -> Explorer:
     stems[6].set_color(RED)
     top.axhline(0, color="black", lw=0.5)
     top.set(ylabel="input", ylim=(-1.2, 1.2))
-    top.set_title("numbers come at each step; the red one is marked", size=10)
+    top.set_title("numbers come at each step; the coloured one is marked", size=10)
     lines = {}
     for name, colour, style in (("i", RED, "-"), ("f", BLUE, "-"), ("o", GREEN, "--")):
         (lines[name],) = middle.plot(
@@ -149,7 +148,8 @@ def gate_unit() -> Explorer:
         value = float(np.tanh(1.5 * 0.8))
         ideal.set_ydata(np.where(time >= 6, value, np.nan))
         return (
-            f"f = {f[0]:.3f}: of what is written, <b>{f[0] ** 41:.1%}</b> is left after the 41 steps to the end. At the end c = {c:+.2f}: "
+            f"i = {i[0]:.3f}, and {i[6]:.3f} at the mark; f = {f[0]:.3f}: of what is written, <b>{f[0] ** 41:.1%}</b> is left after the "
+            f"41 steps to the end. There c = {c:+.2f}: "
             f"<b>{of_it:+.2f}</b> from the marked number, {c - of_it:+.2f} from all others (wanted: {value:+.2f} and 0)"
         )
 
@@ -227,9 +227,11 @@ class AddingPlot(Live):
         axes[0].set_ylabel("mean squared error")
         axes[0].text(400, GUESSING * 1.1, "always 1", ha="right", size=8)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once: half of the time
         self.lines: dict[int, Any] = {}
         super().__init__(
-            figure, alt="Error on the adding problem during training, for four networks and three lengths", seconds=2.0
+            figure, alt="Error on the adding problem during training, for four networks and three lengths", seconds=4.0
         )
 
     def show(self, run: Run) -> None:
@@ -284,8 +286,8 @@ def signature(curves: dict[str, NDArray[np.float64]], x: torch.Tensor, gates: Ga
     for name, lengths in curves.items():
         left.semilogy(lengths, color=COLOURS[name], lw=2, label=name)
     left.axhline(1, color="black", lw=0.5)
-    left.set(xlabel="distance, steps back", ylabel="gradient’s length", ylim=(1e-12, 1e3), xlim=(0, len(lengths) - 1))
-    left.set_title("how far a gradient reaches, before any training", size=10)
+    left.set(xlabel="distance, steps back", ylabel="gradient’s length", ylim=(1e-13, 10), xlim=(0, len(lengths) - 1))
+    left.set_title("the gradient of the answer, before any training", size=10)
     left.legend(frameon=False, loc="lower left")
     marked, steps = x[:, 1] > 0, range(len(x))
     written = (gates.i * gates.g)[marked].sum(0) * readout
@@ -295,7 +297,7 @@ def signature(curves: dict[str, NDArray[np.float64]], x: torch.Tensor, gates: Ga
     rows += [figure.add_subplot(grid[k, 1], sharex=rows[0]) for k in range(1, 4)]
     rows[0].bar(steps, x[:, 0], color=[RED if m else GREY for m in marked], width=0.8)
     rows[0].set(ylabel="input", ylim=(0, 1.1), xlim=(-0.5, len(x) - 0.5))
-    rows[0].set_title("a trained LSTM adds up the two red numbers", size=10)
+    rows[0].set_title("a trained LSTM adds up the two marked numbers", size=10)
     for a, values, label in ((rows[1], gates.i, "i"), (rows[2], gates.f, "f"), (rows[3], gates.c, "c")):
         shown = values[:, units].T.numpy()
         kinds: Any = (
@@ -307,7 +309,7 @@ def signature(curves: dict[str, NDArray[np.float64]], x: torch.Tensor, gates: Ga
         a.spines[["top", "right"]].set_visible(False)
     for a in rows[:3]:
         a.tick_params(labelbottom=False)
-    rows[3].set_xlabel("step; 12 of 32 units, dark blue is open")
+    rows[3].set_xlabel("step (12 of 32 units; in i and f dark is open, in c blue is above 0)")
     for a in (left,):
         a.spines[["top", "right"]].set_visible(False)
     return still(
@@ -321,12 +323,20 @@ def probe_picture(table: dict[str, dict[str, Score]], curve: dict[int, Score], z
     """R² of linear probes for three facts, and of a hazard's drift against how many frames h has read."""
     figure, (left, right) = stage(10.0, 3.6, 2, width_ratios=(1.5, 1))
     looks = list(next(iter(table.values())))
-    shades = dict(zip(looks, ("#BBBBBB", "#7F7F7F", ORANGE, GREEN, BLUE), strict=True))
+    shades = {
+        "z": "#BBBBBB",
+        "z and the z before": "#7F7F7F",
+        "h after one frame": ORANGE,
+        "h, untrained": GREEN,
+        "h": BLUE,
+    }
     for k, look in enumerate(looks):
+        kind = look.partition(", seed")[0]
         scores = [row[look] for row in table.values()]
-        places = np.arange(len(scores)) + 0.16 * (k - 2)
+        places = np.arange(len(scores)) + 0.8 / len(looks) * (k - (len(looks) - 1) / 2)
         errors = np.array([[s.r2 - s.low, s.high - s.r2] for s in scores]).T
-        left.bar(places, [s.r2 for s in scores], 0.15, color=shades[look], label=look)
+        label = kind if kind not in left.get_legend_handles_labels()[1] else None
+        left.bar(places, [s.r2 for s in scores], 0.75 / len(looks), color=shades[kind], label=label)
         left.errorbar(places, [s.r2 for s in scores], errors, fmt="none", ecolor="black", lw=1, capsize=2)
     left.set(xticks=range(len(table)), ylabel="R² on held-out episodes", ylim=(0, 1.42))
     left.set_xticklabels([name.replace(", ", ",\n").replace(" of ", "\nof ") for name in table])
@@ -361,16 +371,17 @@ def behind_the_band(memory: Memory, memories: Memories, h_train: torch.Tensor, h
     picture = left.imshow(np.zeros((32, 32)), cmap="gray", vmin=0, vmax=255, extent=(0, 32, 32, 0))
     left.set(xticks=[], yticks=[])
     marks = {}
-    for name, colour, marker in (("truth", "white", "+"), ("z", ORANGE, "s"), ("h", BLUE, "o")):
+    for name, colour, marker in (("truth", GREEN, "x"), ("z", ORANGE, "s"), ("h", BLUE, "o")):
         (marks[name],) = left.plot([], [], marker, color=colour, ms=9, mfc="none", mew=2)
     lines = {}
-    for name, colour, style in (("truth", "black", "-"), ("z", ORANGE, "s--"), ("h", BLUE, "o-")):
-        label = {"truth": "where it is", "z": "read from z", "h": "read from h"}[name]
+    for name, colour, style in (("truth", GREEN, "x-"), ("z", ORANGE, "s--"), ("h", BLUE, "o-")):
+        label = {"truth": "truth", "z": "read from z", "h": "read from h"}[name]
         (lines[name],) = right.plot([], [], style, color=colour, ms=4, lw=1.5, label=label)
-    right.axvspan(14, 15, color=GREY, alpha=0.35, lw=0, label="wholly hidden")
-    right.set(xlabel="row of the hazard, it falls to the right", ylabel="column", ylim=(0, 32), xlim=(1, 17.2))
-    right.legend(frameon=False, loc="upper center", ncols=4, fontsize=8)
-    (now,) = right.plot([0, 0], [0, 32], color=RED, lw=1)
+    right.axvspan(14, 15, ymax=32 / 36, color=GREY, alpha=0.35, lw=0, label="hidden")
+    right.set(xlabel="row of the hazard, from the top (a row and a half each step)", ylabel="its column")
+    right.set(ylim=(0, 36), yticks=range(0, 33, 8), xlim=(1, 17.2))
+    right.legend(frameon=False, loc="upper center", ncols=4, fontsize=9, columnspacing=1.2, handlelength=1.8)
+    (now,) = right.plot([0, 0], [0, 32], color="black", lw=1, ls=":")
 
     def draw(which: int, step: int) -> str:
         rows, slot = passes[which - 1]
@@ -401,7 +412,7 @@ def behind_the_band(memory: Memory, memories: Memories, h_train: torch.Tensor, h
 def falls(memories: Memories, count: int = 8) -> list[tuple[torch.Tensor, int]]:
     """Hazards of held-out episodes, from row 2.5 to row 16, alone in those rows: the rows of the recording, and the slot."""
     seen, found = memories.held_out, []
-    y, old = seen.hazard_y.numpy(), age(seen)
+    y, old = seen.hazard_y.numpy(), seen.age()
     alone = ((y >= 1) & (y <= 17)).sum(1) == 1
     for start in np.flatnonzero((np.abs(y - 2.5) < 0.1).any(1) & (old > 2)):
         slot = int(np.abs(y[start] - 2.5).argmin())
