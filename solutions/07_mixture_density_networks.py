@@ -635,14 +635,18 @@ with LossPlot("The fork in 16 latents", list(titles), 4, 32, 1500) as plot:
         latent[title] = train(title, codes, test_codes, K, split, loss, shared=shared, show=plot.show, **settings)
 print(table(latent, test_codes.world))
 again = train("seed 1", codes, test_codes, 2, split, joint_nll, shared=True, seed=1, **settings)
-anew = float((again.each - latent["the vector, K = 2"].each).mean())
-print(f"the vector, K = 2, trained again from another seed: {anew:+.2f}")
+for seed, fit in enumerate((latent["the vector, K = 2"], again)):
+    sure = (fit.net(test_codes.x)[0].exp().amax(-1) > 0.99).double().mean().item()
+    loss = fit.each.mean().item()
+    print(
+        f"the vector, K = 2, seed {seed}: {loss:.2f} nats; one of its weights is above 0.99 in {sure:.0%} of the rows"
+    )
 
 middle = in_the_middle(test_rows)
 column, one_fork = test_rows.column[middle], middle[3]
 recorded = torch.from_numpy(memories.held_out.frames[test_rows.step[one_fork] + 7, 0]).float() / 255
 both = torch.stack(either_way(recorded, column[3].item()))
-generator = torch.Generator().manual_seed(0)
+generator = torch.Generator().manual_seed(2)
 coin = torch.randint(2, (10,), generator=generator)
 centre, log_var = (part[coin] for part in memories.vae.encode(both[:, None]))
 its_codes = centre + torch.exp(0.5 * log_var) * torch.randn(centre.shape, generator=generator)
@@ -664,10 +668,14 @@ places = [column[3].item() + float(side) for side in two_futures(column[3].item(
 dream_picture(rows, places)
 
 # %% [markdown]
-# This is what the factorisation costs: nats, and whole hazards. (Another training moves the vector's losses, too: the line below the table says by how much; the gap is larger.) The side of the fork is written in *several* latents at once. A mixture for each dimension can say of
+# This is what the factorisation costs: nats, and whole hazards. The side of the fork is written in *several* latents at once. A mixture for each dimension can say of
 # each latent "left or right", but not "all left or all right": it draws every dimension's side by a coin of its own, and the decoder, given a code
 # that no frame ever had, draws a smear. So it gains little from K. One mixture over the vector throws one coin; what is left is each
 # component's independent noise in 16 dimensions. Of D coins all agree in 2 of 2^D draws.
+#
+# But look at the two lines below the table. From another seed the same training may miss all of it (here it does): its two components have divided the *inputs*
+# between them, not the futures. Where one weight is near 1, a mixture is one bell again, and neither loss nor gradient complains. That is the price of mixtures: their loss
+# has many minima, and K is only the number of bells that *may* be used. So look at the weights, and train from more than one seed.
 #
 # Why does the paper do it all the same, and our world model with it? It is *one step* ahead there, not seven: the two futures are still close together, and the
 # next step sees what was drawn. Each dimension also gets K means of its own, K^Z combinations, without asking for K^Z components. It is a

@@ -938,8 +938,8 @@ def sample_properties(ask: Ask, rng: Rng) -> str:
                 return f"{name}: at τ = 1 the values are spread by {words}."
     if (np.abs(standard) > 12).mean() > 0.02:
         return between_components(z, right, limit)
-    if not np.ptp(standard, axis=0).any():
-        if np.abs(standard).max() < 1e-6:
+    if np.ptp(standard, axis=0).max() < 1e-5:
+        if np.abs(standard).max() < 1e-5:
             return "a component's mean, without its noise: at τ = 1 the values are the means themselves."
         return "one draw for the whole batch: one ε serves all its rows."
     shares = list(right.shares(k))

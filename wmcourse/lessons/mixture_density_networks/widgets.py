@@ -235,9 +235,7 @@ def fork_explorer(fits: dict[int, Fit]) -> Explorer:
     frame = left.imshow(np.zeros((SIZE, SIZE)), cmap="gray", vmin=0, vmax=255, extent=(0, SIZE, SIZE, 0))
     (hidden,) = left.plot([], [], "s", mfc="none", mec=ORANGE, ms=13, mew=2)
     (bright,) = left.plot([], [], "s", mfc="none", mec=BLUE, ms=13, mew=2, ls="")
-    left.set(
-        xticks=[], yticks=[], xlabel="orange: now; blue: in seven steps, one of the two", xlim=(0, SIZE), ylim=(SIZE, 0)
-    )
+    left.set(xticks=[], yticks=[], xlabel="orange: now; blue: seven steps later", xlim=(0, SIZE), ylim=(SIZE, 0))
     left.spines[:].set_visible(False)
     (total,) = right.plot(FORK, FORK, color="black", lw=2, label="the network")
     curves = [right.plot([], [], color=colour, lw=1.2)[0] for colour in COLOURS]
@@ -399,7 +397,9 @@ def points_picture(x: NDArray[Any], guesses: dict[str, NDArray[Any]], data: Data
 
 def dream_picture(rows: dict[str, Tensor], places: list[float]) -> Image:
     """Rows of pictures (n, 32, 32), with a name each, all of one fork: ``places`` are the columns it may lead to."""
-    figure, axes = stage(9.4, 0.35 + 0.79 * len(rows))
+    figure, axes = stage(9.4, 0.35 + 0.76 * len(rows))
+    figure.set_layout_engine("none")  # which leaves too little room for the names beside a picture of fixed shape
+    axes.set_position((0.18, 0.01, 0.81, 1 - 0.32 / figure.get_figheight()))
     sheets = [
         torch.nn.functional.pad(pictures, (1, 1, 1, 1), value=1.0).permute(1, 0, 2).flatten(1)
         for pictures in rows.values()
@@ -411,7 +411,7 @@ def dream_picture(rows: dict[str, Tensor], places: list[float]) -> Image:
         axes.plot(across, [side * row + 15.5] * len(across), "v", color=ORANGE, ms=3.5, mew=0)
     axes.set(xticks=[], yticks=[side * i + side / 2 for i in range(len(rows))], yticklabels=list(rows))
     axes.set_title("One fork, ten draws in each row. Orange: the two places where the hazard may be", size=10)
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, labelsize=9)
     axes.spines[:].set_visible(False)
     return still(
         figure,
