@@ -11,6 +11,7 @@ from wmcourse.lessons.mixture_density_networks.experiment import (
     AHEAD,
     COLUMNS,
     distance_to_uniform,
+    either_way,
     find_forks,
     fork_data,
     fork_entropy,
@@ -19,7 +20,8 @@ from wmcourse.lessons.mixture_density_networks.experiment import (
     normal_density,
     two_futures,
 )
-from wmcourse.worlds.dodge import BAND_SHADE
+from wmcourse.lessons.mixture_density_networks.widgets import at_the_fork
+from wmcourse.worlds.dodge import BAND_SHADE, draw
 
 
 def test_every_fork_goes_to_one_of_two_places() -> None:
@@ -64,6 +66,15 @@ def test_what_is_seen_below_the_band() -> None:
     pictures[1, 23:27, 20:24] = 1
     pictures[2, 23:27, 8:12] = pictures[2, 23:27, 20:24] = 1
     np.testing.assert_allclose(futures_seen(pictures, column), 0.25)
+
+
+def test_the_other_future_is_the_one_that_the_world_would_have_shown() -> None:
+    state, futures = at_the_fork()
+    left, right = (torch.from_numpy(draw(future)[0, ..., 0]).float() for future in futures)
+    assert not torch.equal(left, right)
+    for frame in (left, right):
+        for mine, real in zip(either_way(frame, float(state.hazard_x[0, 0])), (left, right), strict=True):
+            torch.testing.assert_close(mine, real)
 
 
 def test_densities_of_any_temperature_are_densities() -> None:

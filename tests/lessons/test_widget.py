@@ -269,10 +269,21 @@ def test_without_a_prediction_the_answer_is_told() -> None:
 
 def test_a_predicted_number_comes_back() -> None:
     widget = SIXTEENTH.predict()
-    assert "Noted: 16.0" in answered(widget, "16")
-    assert "You predicted *16.0*, but it is *0.0625*. the <other> way One of <16>." in SIXTEENTH.reveal()
+    assert "Noted: 16. You" in answered(widget, "16")
+    assert "You predicted *16*, but it is *0.0625*. the <other> way One of <16>." in SIXTEENTH.reveal()
     assert "not a number" in answered(widget, "x")
     assert SIXTEENTH.given == 16.0  # the last one that was a number
+
+
+def test_numbers_come_back_with_four_digits() -> None:
+    third = Question("third", "What is 4/13?", number=4 / 13, within=1e-2, because="So it is.")
+    assert "The answer: *0.3077*." in third.reveal()
+    assert "Noted: 0.3333. You" in answered(third.predict(), "1/3")
+    assert third.given == pytest.approx(1 / 3, abs=1e-15)  # judged as it was given
+    assert "You predicted *0.3333*, but it is *0.3077*." in third.reveal()
+    for given, words in ((0.0, "0"), (1e-5, "1e-05"), (6144.0, "6144"), (12345.5, "12346"), (-2.5, "-2.5")):
+        third.given = given
+        assert f"You predicted *{words}*, but" in third.reveal()
 
 
 def test_a_question_is_words_where_no_kernel_runs() -> None:

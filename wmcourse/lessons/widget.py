@@ -160,15 +160,22 @@ class Question:
 
     def reveal(self) -> Note:
         """What was predicted, and what is so."""
-        right = next((c.text for c in self.choices if c.right), self.number)
+        right = next((c.text for c in self.choices if c.right), shown(self.number))
         reason = next((c.because for c in self.choices if c.right), self.because)
         if self.given is None:
             return Note(f"**{self.text}**\n\nYou made no prediction. The answer: *{right}*. {reason}")
         good, why = self.judge(self.given)
         verdict = "and so it is" if good else f"but it is *{right}*"
         return Note(
-            f"**{self.text}**\n\nYou predicted *{self.given}*, {verdict}. {why}" + ("" if good else f" {reason}")
+            f"**{self.text}**\n\nYou predicted *{shown(self.given)}*, {verdict}. {why}" + ("" if good else f" {reason}")
         )
+
+
+def shown(answer: Any) -> str:
+    """A number with four significant digits (a large one to the next whole number), anything else as it is."""
+    if not isinstance(answer, float):
+        return str(answer)
+    return f"{answer:.4g}" if abs(answer) < 1e4 else f"{answer:.0f}"
 
 
 def number(text: str) -> float:
@@ -219,7 +226,7 @@ class Asked(widgets.VBox):
                 return
         self.question.given = value
         if not self.reveal:
-            self.say(f"Noted: {html.escape(str(value))}. You will meet it again.")
+            self.say(f"Noted: {html.escape(shown(value))}. You will meet it again.")
             return
         good, why = self.question.judge(value)
         self.say(f"<b>{'✓ Right.' if good else '✗ No.'}</b> {marked(why)}")

@@ -51,17 +51,58 @@ STEPS = (
             Mistake(
                 "σ in place of σ²",
                 gamma_1 * (mu_1 - z) / sigma_1,
-                "The exponent is −(z − μ₁)²/2σ₁²; its slope by μ₁ is (z − μ₁)/σ₁².",
+                "The exponent is −(z − μ₁)²/(2σ₁²). Differentiating by μ₁ takes one of the two distances away, and none of the two "
+                "σ₁: the slope of L has σ₁² below.",
             ),
             Mistake(
                 "twice too large",
                 2 * BY_MU,
-                "The 2 from the square and the ½ of the exponent cancel.",
+                "The 2 from the square and the ½ of the exponent cancel. One of them is left out here: the ½.",
+            ),
+            Mistake(
+                "half of it",
+                BY_MU / 2,
+                "The ½ of the exponent is still there, but the square brings a 2 when it is differentiated: they cancel.",
             ),
             Mistake(
                 "not divided by σ²",
                 gamma_1 * (mu_1 - z),
-                "The distance is measured in σ's: the exponent has 2σ₁² below.",
+                "The exponent has the *squared* distance over 2σ₁². The square goes when you differentiate, the σ₁² below stays: "
+                "a narrow bell pulls harder than a wide one at the same distance.",
+            ),
+            Mistake(
+                "the sign, and as if it were alone",
+                -(mu_1 - z) / sigma_1**2,
+                "This is the slope of log N₁, one bell's log-density. Two things are missing: in a mixture the bell gets only its "
+                "share γ₁ of it, and L is *minus* the logarithm.",
+            ),
+            Mistake(
+                "the sign, and the weight for the responsibility",
+                -pi_1 * (mu_1 - z) / sigma_1**2,
+                "Two things at once. L = −log p turns the sign round. And dividing by p = π₁N₁ + π₂N₂ makes γ₁ of π₁N₁: the share "
+                "*after* z was seen, not before.",
+            ),
+            Mistake(
+                "the other component's share",
+                (1 - gamma_1) * (mu_1 - z) / sigma_1**2,
+                "1 − γ₁ is γ₂. It is N₁ that depends on μ₁, so the numerator is π₁N₁, and its share is γ₁.",
+            ),
+            Mistake(
+                "γ differentiated as well",
+                gamma_1 * (1 - gamma_1) * (mu_1 - z) / sigma_1**2,
+                "γ₁(1 − γ₁) is what a softmax's own slope brings. L has only one logarithm, and its derivative *makes* γ₁: there "
+                "is no γ₁ in L to differentiate.",
+            ),
+            Mistake(
+                "the distance still squared",
+                gamma_1 * (mu_1 - z) ** 2 / (2 * sigma_1**2),
+                "This is γ₁ times the exponent itself. It is not differentiated yet: the slope of a square is linear in the "
+                "distance, and so it has a side, left or right.",
+            ),
+            Mistake(
+                "the slope by log σ",
+                BY_LOG_SIGMA,
+                "That is what widens the bell, ∂L/∂log σ₁; it comes below. Asked for is what moves its mean.",
             ),
         ),
         (-gamma_1 * (z - mu_1) / sigma_1**2, gamma_1 * mu_1 / sigma_1**2 - gamma_1 * z / sigma_1**2),
@@ -111,6 +152,38 @@ STEPS = (
                 gamma_1 * (1 - gamma_1),
                 "This is ∂γ₁/∂l₁: responsibilities are a softmax, too. Asked for is ∂L/∂l₁.",
             ),
+            Mistake(
+                "as in classification",
+                pi_1 - 1,
+                "π₁ − 1 is the slope of a cross-entropy when the right class is known to be the first. Here nobody says which "
+                "component z came from: in place of the 1 stands the probability that it was this one, γ₁.",
+            ),
+            Mistake(
+                "multiplied by π once more",
+                pi_1 * (pi_1 - gamma_1),
+                "∂π₁/∂l₁ = π₁(1 − π₁), and ∂L/∂π₁ = −γ₁/π₁ has π₁ below: the two cancel. You kept one of them.",
+            ),
+            Mistake(
+                "only the other weight moves",
+                pi_1 * (1 - gamma_1),
+                "This is the second of two paths: l₁ lowers π₂, which costs γ₂π₁ = (1 − γ₁)π₁. It also raises π₁.",
+            ),
+            Mistake(
+                "divided by π",
+                1 - gamma_1 / pi_1,
+                "(π₁ − γ₁)/π₁ is the right thing, divided by π₁. A factor π₁ of ∂π/∂l got lost: both of its terms have it.",
+            ),
+            Mistake(
+                "the sign, and only the own weight moves",
+                gamma_1 * (1 - pi_1),
+                "This is the first of two paths, ∂log p/∂π₁ · ∂π₁/∂l₁. The second leads over π₂, which l₁ lowers. And L is minus "
+                "log p.",
+            ),
+            Mistake(
+                "the weight alone",
+                pi_1,
+                "That is what a component gets whose γ₁ is 0: its logit sinks. The share that it *did* explain is missing.",
+            ),
         ),
         (pi_1 * (1 - gamma_1) - gamma_1 * (1 - pi_1), -(gamma_1 - pi_1)),
         expected=BY_LOGIT,
@@ -157,6 +230,47 @@ STEPS = (
                 "only the spread of the means",
                 pi_1 * (1 - pi_1) * (mu_1 - mu_2) ** 2,
                 "This is the variance of the component means. The width inside of each comes to it.",
+            ),
+            Mistake(
+                "as if both weights were ½",
+                pi_1 * sigma_1**2 + (1 - pi_1) * sigma_2**2 + (mu_1 - mu_2) ** 2 / 4,
+                "¼ is π₁(1 − π₁) at equal weights, and too much at all others: of a component that is never chosen the distance "
+                "does not count.",
+            ),
+            Mistake(
+                "the distance not squared",
+                pi_1 * sigma_1**2 + (1 - pi_1) * sigma_2**2 + pi_1 * (1 - pi_1) * (mu_1 - mu_2),
+                "A variance is in squared units, and the same if left and right are exchanged: it is (μ₁ − μ₂)².",
+            ),
+            Mistake(
+                "σ in place of σ²",
+                pi_1 * sigma_1 + (1 - pi_1) * sigma_2 + pi_1 * (1 - pi_1) * (mu_1 - mu_2) ** 2,
+                "The units do not fit: a standard deviation is added to a squared distance. Inside a component the variance is σ².",
+            ),
+            Mistake(
+                "the standard deviation",
+                sp.sqrt(VARIANCE),
+                "Its root. Asked for is the variance itself, which has no root.",
+            ),
+            Mistake(
+                "the mean not squared",
+                pi_1 * (sigma_1**2 + mu_1**2) + (1 - pi_1) * (sigma_2**2 + mu_2**2) - (pi_1 * mu_1 + (1 - pi_1) * mu_2),
+                "E[z²] − E[z]²: you took E[z] off, without its square. A variance does not change when everything is shifted, "
+                "and yours does.",
+            ),
+            Mistake(
+                "the square of a sum, term by term",
+                pi_1 * (sigma_1**2 + mu_1**2)
+                + (1 - pi_1) * (sigma_2**2 + mu_2**2)
+                - pi_1**2 * mu_1**2
+                - (1 - pi_1) ** 2 * mu_2**2,
+                "(π₁μ₁ + π₂μ₂)² has a cross term, 2π₁π₂μ₁μ₂. Without it two equal components far from zero would seem wide.",
+            ),
+            Mistake(
+                "the weights squared inside, the distance right",
+                pi_1**2 * sigma_1**2 + (1 - pi_1) ** 2 * sigma_2**2 + pi_1 * (1 - pi_1) * (mu_1 - mu_2) ** 2,
+                "The distance is right. But z comes from one component *or* the other, so E[(z − μ)²] inside has π once: squared "
+                "weights belong to a sum of two numbers.",
             ),
         ),
         (

@@ -127,6 +127,7 @@ def nll(
             "axis": F.log_softmax(log_pi, dim=-2),
             "cut": log_pi.detach(),
             "linear": log_pi.exp(),
+            "mean": log_pi - math.log(log_pi.shape[-1]),
         }[weights]
         square = ((target.unsqueeze(-1) - mu) * torch.exp(-width * log_sigma)) ** 2
         log_component = -half * square - log_sigma_term * log_sigma
@@ -144,6 +145,13 @@ def nll(
             each = torch.log((log_weight.exp() * log_component.exp()).sum(-1) + 1e-8)
         elif combine == "product":
             return -torch.log((log_weight.exp() * log_component.exp()).sum(-1).prod(-1))
+        elif combine == "weighted logs":
+            each = torch.logsumexp(log_weight.exp() * log_component, -1)
+        elif combine == "most weight":
+            each = log_component.gather(-1, log_weight.argmax(-1, keepdim=True)).squeeze(-1)
+        elif combine == "one m":
+            a = log_weight + log_component
+            each = a.max() + torch.log(torch.exp(a - a.max()).sum(-1))
         elif combine == "no m":
             a = log_weight + log_component
             each = torch.log(torch.exp(a - a.amax(-1, keepdim=True)).sum(-1))
@@ -252,6 +260,21 @@ NLL = Likelihood(
             "The square of the distance is divided by σ² = exp(2·log_sigma). You divide it by σ.",
         ),
         Mistake(
+            "σ² in place of σ",
+            nll(width=2.0, log_sigma_term=2.0),
+            "You took exp(2·log_sigma), the variance, for the standard deviation. `Normal` and (z − μ)/σ want σ = exp(log_sigma).",
+        ),
+        Mistake(
+            "half of log σ",
+            nll(log_sigma_term=0.5),
+            "The height of a bell falls with σ, so log N has −log σ, whole. −½·log σ² is the same; −½·log σ is not.",
+        ),
+        Mistake(
+            "the sign of log σ",
+            nll(log_sigma_term=-1.0),
+            "log N contains *minus* log σ: a wider bell is lower. With plus, the loss falls without end as σ grows.",
+        ),
+        Mistake(
             "softmax over the wrong axis",
             nll(weights="axis"),
             "You normalise log π over the latent dimensions (−2). The components are on the last axis, and `log_pi` is "
@@ -273,6 +296,23 @@ NLL = Likelihood(
             "π where log π belongs",
             nll(weights="linear"),
             "In log space weights are *added* as logarithms: log π + log N. You added exp(log_pi).",
+        ),
+        Mistake(
+            "π times the logarithm",
+            nll(combine="weighted logs"),
+            "You multiply log N by π and take log-sum-exp then: that weights an exponent, N^π. A weight multiplies the *density*, "
+            "and so it is added to the logarithm.",
+        ),
+        Mistake(
+            "only the component of the most weight",
+            nll(combine="most weight"),
+            "You ask the likeliest component alone (and leave out its log π). Targets of all others then count as wildly "
+            "improbable, though the mixture expects them.",
+        ),
+        Mistake(
+            "a mean over the components",
+            nll(weights="mean"),
+            "Your loss is too large by log K in each dimension: a mean in place of the sum. The weights π sum to 1 already.",
         ),
         Mistake(
             "the weights are ignored",
@@ -321,6 +361,12 @@ NLL = Likelihood(
             "the maximum is not added back",
             nll(combine="no m"),
             "log Σ exp(a) = m + log Σ exp(a − m): you took out the largest a, and forgot to add it afterwards.",
+        ),
+        Mistake(
+            "one maximum for all",
+            nll(combine="one m"),
+            "You take out the largest a of the whole batch. Where all of a target's own a lie far below it, they underflow as "
+            "before: each sum needs a maximum of its own, `amax(dim=-1, keepdim=True)`.",
         ),
         Mistake(
             "mean over the latent dimensions",
@@ -389,6 +435,7 @@ def head(
     weights: Callable[[Tensor], Tensor] = lambda logits: F.log_softmax(logits, -1),
     width: Callable[[Tensor, float], Tensor] = lambda s, b: b * torch.tanh(s / b),
     layout: str = "3ZK",
+    means: Callable[[Tensor, float], Tensor] = lambda mu, b: mu,
 ) -> Answer:
     def wrong(out: Tensor, latent_dim: int, components: int, bound: float) -> Parts:
         lead, z, k = out.shape[:-1], latent_dim, components
@@ -398,11 +445,15 @@ def head(
             logits, mu, s = out.reshape(*lead, z, k, 3).unbind(-1)
         elif layout == "Z3K":
             logits, mu, s = out.reshape(*lead, z, 3, k).unbind(-2)
+        elif layout == "widths second":
+            logits, s, mu = out.reshape(*lead, 3, z, k).unbind(-3)
+        elif layout == "KZ":
+            logits, mu, s = out.reshape(*lead, 3, k, z).unbind(-3)
         elif layout == "3KZ":
             logits, mu, s = out.reshape(*lead, 3, k, z).transpose(-1, -2).unbind(-3)
         else:
             mu, s, logits = out.reshape(*lead, 3, z, k).unbind(-3)
-        return weights(logits), mu, width(s, bound)
+        return weights(logits), means(mu, bound), width(s, bound)
 
     return wrong
 
@@ -442,6 +493,12 @@ PARTS = Exercise(
             "softmax over the batch",
             head(weights=lambda logits: F.log_softmax(logits, 0)),
             "dim=0 makes weights out of different samples. The components are on the last axis, −1.",
+        ),
+        Mistake(
+            "softmax over axis 1",
+            head(weights=lambda logits: F.log_softmax(logits, 1)),
+            "`dim=1` counts from the front: it is the latent dimensions in a batch (B, Z, K), and time in a batch of sequences "
+            "(B, T, Z, K). The components are on the last axis: −1.",
         ),
         Mistake(
             "softmax over everything",
@@ -505,6 +562,27 @@ PARTS = Exercise(
             "tanh ends at ±1, so log σ would stay within ±1, and its slope at 0 is 1/bound. Multiply by the bound.",
         ),
         Mistake(
+            "a bound of its own",
+            head(width=lambda s, b: 5 * torch.tanh(s / 5)),
+            "The 5 is written into the function. `bound` is an argument: whoever asks for another gets it.",
+        ),
+        Mistake(
+            "a sigmoid in place of tanh",
+            head(width=lambda s, b: b * torch.sigmoid(s)),
+            "A sigmoid lies between 0 and 1: log σ would never be negative, and no bell narrower than one unit. tanh has both "
+            "signs.",
+        ),
+        Mistake(
+            "softplus",
+            head(width=lambda s, b: F.softplus(s)),
+            "softplus makes a positive number, a σ, as some libraries do. Asked for is log σ, which has both signs, and is bounded.",
+        ),
+        Mistake(
+            "the means bounded, too",
+            head(means=lambda mu, b: b * torch.tanh(mu / b)),
+            "Only log σ needs a bound: a mean has no singular place to run to. Bounded, it could not reach a target beyond ±bound.",
+        ),
+        Mistake(
             "Z × K × 3 in place of 3 × Z × K",
             head(layout="ZK3"),
             "You take neighbours on the last axis for weight, mean and width of one component. Here all weights come first, then all "
@@ -519,6 +597,16 @@ PARTS = Exercise(
             "dimensions and components swapped",
             head(layout="3KZ"),
             "You reshape to (K, Z) and transpose. The order is (3, Z, K): K runs fastest.",
+        ),
+        Mistake(
+            "K × Z in place of Z × K",
+            head(layout="KZ"),
+            "The components come on the *last* axis, behind the latent dimensions: `unflatten(-1, (3, latent_dim, components))`.",
+        ),
+        Mistake(
+            "the widths before the means",
+            head(layout="widths second"),
+            "The second third of the layer is μ, the last one s. Either could be learnt; the order is what saved weights mean.",
         ),
         Mistake(
             "the means first",
@@ -564,6 +652,12 @@ def shares(
             return joint / joint.sum(-1, keepdim=True)
         if how == "hard":
             return F.one_hot(log_joint.argmax(-1), log_joint.shape[-1]).to(log_joint.dtype)
+        if how == "nearest":
+            return F.one_hot((target.unsqueeze(-1) - mu).abs().argmin(-1), mu.shape[-1]).to(mu.dtype)
+        if how == "linear":
+            return torch.softmax(log_joint - log_pi + log_pi.exp(), -1)
+        if how == "vector":
+            return torch.softmax(log_joint.sum(-2, keepdim=True), -1).expand(log_joint.shape)
         if how == "joint":
             return (log_joint - 0.5 * math.log(2 * math.pi)).exp()
         if how == "log":
@@ -618,6 +712,27 @@ RESPONSIBILITIES = Exercise(
             "`log_sigma` is log σ: 1/σ = exp(−log_sigma), without a ½.",
         ),
         Mistake(
+            "σ in place of σ²",
+            shares(width=0.5),
+            "The squared distance is divided by σ² = exp(2·log_sigma). You divide it by σ.",
+        ),
+        Mistake(
+            "the sign of log σ",
+            shares(own=-1.0),
+            "A wider bell is lower: log N contains *minus* log σ.",
+        ),
+        Mistake(
+            "π where log π belongs",
+            shares(how="linear"),
+            "Inside the softmax stand logarithms: log π + log N. You added exp(log_pi).",
+        ),
+        Mistake(
+            "one share for the whole vector",
+            shares(how="vector"),
+            "You add the logarithms over the latent dimensions first, so that all of them get the same γ. That belongs to one mixture "
+            "over the vector (exercise 5); here each dimension has a mixture of its own.",
+        ),
+        Mistake(
             "the density before its logarithm",
             shares(how="division"),
             "Far from every component all K densities round to 0, and 0/0 is NaN. A softmax subtracts the largest logarithm "
@@ -629,10 +744,21 @@ RESPONSIBILITIES = Exercise(
             "These sum to 1 over the latent dimensions. For one dimension, the *components* share the responsibility: −1.",
         ),
         Mistake(
+            "softmax over the batch",
+            shares(axis=0),
+            "dim=0 shares one component out among the samples. For one sample, its components share: −1.",
+        ),
+        Mistake(
             "a hard assignment",
             shares(how="hard"),
             "You give all to the most likely component. That is k-means; here a target between two bells belongs to both, in "
             "parts, and a gradient can pass.",
+        ),
+        Mistake(
+            "the nearest mean",
+            shares(how="nearest"),
+            "All goes to the component whose mean is nearest. A wide bell far away may be the likelier source (you saw it with the "
+            "two bells), and between two bells both are responsible, in parts.",
         ),
         Mistake(
             "not normalised",
@@ -714,13 +840,22 @@ class Mixtures:
                     if len(some) > 20:
                         yield float(some.std()), len(some)
 
+    def drawn_by(self, k: np.ndarray, pi: np.ndarray, limit: float) -> bool:
+        """Whether the components came up as often as these weights say."""
+        other = replace(self, pi=pi)
+        return all((np.abs(share - p) < limit * np.sqrt(p * (1 - p) / n)).all() for share, p, n in other.shares(k))
+
+    def as_wide(self, k: np.ndarray, standard: np.ndarray, limit: float) -> bool:
+        """Whether the draws are spread as they should be, in every component."""
+        return all(abs(width - 1) < limit / math.sqrt(2 * n) for width, n in self.widths(k, standard))
+
     def fit(self, z: np.ndarray, limit: float) -> bool:
         """Whether the draws may come from these mixtures, each row and each dimension from its own."""
         k, standard = self.origin(z)
         return (
             (np.abs(standard) > 12).mean() < 0.02
-            and all((np.abs(share - p) < limit * np.sqrt(p * (1 - p) / n)).all() for share, p, n in self.shares(k))
-            and all(abs(width - 1) < limit / math.sqrt(2 * n) for width, n in self.widths(k, standard))
+            and self.drawn_by(k, self.pi, limit)
+            and self.as_wide(k, standard, limit)
         )
 
 
@@ -778,30 +913,52 @@ def sample_properties(ask: Ask, rng: Rng) -> str:
     z = hot[1.0]
     if not np.array_equal(z, ask(case(1.0), seeded(a)).values[0]):
         return "noise that torch's seed does not reach: two calls after the same torch.manual_seed(…) differ."
+    mean = (pi * mu).sum(-1)
+    if np.allclose(z, mean, 1e-6, 1e-6):
+        return "the mixture's mean, without chance: every row of equal mixtures gets the same Σ π·μ."
     if not all(np.ptp(half, axis=0).all() for half in np.split(z, 2)):
         return "one draw for the whole batch: all rows of equal mixtures are equal."
-    if np.array_equal(z, ask(case(1.0), seeded(b)).values[0]):
+    other = ask(case(1.0), seeded(b)).values[0]
+    if np.array_equal(z, other):
         return "a seed inside of the function: calls after different seeds return the same."
     k, standard = right.origin(z)  # (rows, 3): where each draw came from
     if not right.fit(z, limit):
         for name, others in mixed_up(right):
             if others.fit(z, limit):
                 return f"{name}: the draws fit the mixtures of others. Each dimension of each row has π, μ and σ of its own."
+    log_width = np.take_along_axis(log_sigma, k[..., None], -1)[..., 0]
+    if not right.as_wide(k, standard, limit):
+        for name, by, words in (
+            ("log σ read as log σ²", np.exp(0.5 * log_width), "exp(½·log_sigma)"),
+            ("σ² in place of σ", np.exp(2 * log_width), "exp(2·log_sigma)"),
+            ("log σ used as σ", np.abs(log_width), "log_sigma itself"),
+            ("the width is missing", np.ones_like(log_width), "1"),
+        ):
+            if right.as_wide(k, standard * np.exp(log_width) / by, limit):
+                return f"{name}: at τ = 1 the values are spread by {words}."
     if (np.abs(standard) > 12).mean() > 0.02:
-        return "values between the components: they come from none of them. Draw one component, then a value from it."
+        return between_components(z, right, limit)
+    if np.ptp(standard, axis=0).max() < 1e-5:
+        if np.abs(standard).max() < 1e-5:
+            return "a component's mean, without its noise: at τ = 1 the values are the means themselves."
+        return "one draw for the whole batch: one ε serves all its rows."
     shares = list(right.shares(k))
     if all((share.max(-1) > 0.999).all() for share, _, _ in shares):
-        return "always the most likely component: no other ever comes up at τ = 1."
+        if (np.concatenate([k, right.origin(other)[0]]) == np.tile(pi.argmax(-1), (2, 1))).all():
+            return "always the most likely component: no other ever comes up at τ = 1."
+        return "one draw for the whole batch: one component, or one u, serves all its rows."
     if np.array_equal(k[:, 0], k[:, 2]):
         return "one component for the whole vector: two dimensions with equal weights always take the same one."
+    for name, pi_seen in (
+        ("π divided by τ in place of log π", np.exp(pi) / np.exp(pi).sum(-1, keepdims=True)),
+        ("all components alike", np.full_like(pi, 1 / 3)),
+    ):
+        if not right.drawn_by(k, right.pi, limit) and right.drawn_by(k, pi_seen, limit):
+            return f"{name}: at τ = 1 the components come up with the shares {np.round(shares[0][0][0], 3)}, where π is {pi[0, 0]}."
     for share, p, n in shares:
         for j in range(3):
             if (np.abs(share[j] - p[j]) > limit * np.sqrt(p[j] * (1 - p[j]) / n)).any():
                 return f"at τ = 1 the components come up with the shares {np.round(share[j], 3)}, where π is {p[j]}."
-    log_width = np.take_along_axis(log_sigma, k[..., None], -1)[..., 0]
-    halved = right.widths(k, standard * np.exp(0.5 * log_width))
-    if all(abs(width - 1) < limit / math.sqrt(2 * n) for width, n in halved):
-        return "log σ read as log σ²: at τ = 1 the values are spread by exp(½·log_sigma)."
     for width, n in right.widths(k, standard):
         if abs(width - 1) > limit / math.sqrt(2 * n):
             return f"at τ = 1 the values around a component's mean are spread by {width:.3g} times its σ."
@@ -817,9 +974,21 @@ def sample_properties(ask: Ask, rng: Rng) -> str:
     ordered = torch.special.ndtr(torch.from_numpy(np.sort(standard.astype(np.float64).ravel()))).numpy()
     if np.abs(ordered - (np.arange(ordered.size) + 0.5) / ordered.size).max() > 2.9 / math.sqrt(ordered.size):
         return "the values around a component's mean are not normally distributed."
-    if complaint := judge_temperature(hot, right, limit) or judge_sequences(ask, rng, limit):
+    if complaint := judge_temperature(hot, right, log_sigma, limit) or judge_sequences(ask, rng, limit):
         return complaint
     return judge_zero_and_generator(ask, rng, case, seeded, (a, b))
+
+
+def between_components(z: np.ndarray, right: Mixtures, limit: float) -> str:
+    """What the draws are that come from none of the components."""
+    half, pi = np.split(z, 2)[0], right.pi[0]
+    mean, average = (pi * right.mu[0]).sum(-1), np.sqrt((pi**2 * right.sigma[0] ** 2).sum(-1))
+    spread = half.std(axis=0)
+    if (np.abs(half.mean(axis=0) - mean) < limit * spread / math.sqrt(len(half))).all():
+        if (np.abs(spread / average - 1) < limit / math.sqrt(2 * len(half))).all():
+            return "an average of one draw from each: the values lie around Σ π·μ, spread by √(Σ π²σ²)."
+        return "the mixture's mean plus noise: the values lie around Σ π·μ, where no component is."
+    return "values between the components: they come from none of them. Draw one component, then a value from it."
 
 
 def judge_sequences(ask: Ask, rng: Rng, limit: float) -> str:
@@ -848,9 +1017,10 @@ def judge_sequences(ask: Ask, rng: Rng, limit: float) -> str:
     return ""
 
 
-def judge_temperature(hot: dict[float, np.ndarray], right: Mixtures, limit: float) -> str:
+def judge_temperature(hot: dict[float, np.ndarray], right: Mixtures, log_sigma: np.ndarray, limit: float) -> str:
     """At τ = ½ and 2: the shares must be those of π^(1/τ), and the widths √τ·σ."""
     seen = {}
+    powers: dict[float, Callable[[Callable[[float], float]], bool]] = {}
     for t in (0.5, 2.0):
         k, standard = right.origin(hot[t])
 
@@ -863,6 +1033,12 @@ def judge_temperature(hot: dict[float, np.ndarray], right: Mixtures, limit: floa
         def wide(scale: float, standard: np.ndarray = standard) -> bool:
             return bool(abs(standard.std() / scale - 1) < limit / math.sqrt(2 * standard.size))
 
+        def scaled(power: Callable[[float], float], k: np.ndarray = k, z: np.ndarray = standard, t: float = t) -> bool:
+            """Whether the widths are σ to this power of τ."""
+            own = np.take_along_axis(log_sigma, k[..., None], -1)[..., 0]
+            return right.as_wide(k, z * np.exp((1 - power(t)) * own), limit)
+
+        powers[t] = scaled
         share, cold, _ = next(right.shares(k, 2.0))
         seen[t] = like, wide, share[0], cold[0], standard.std()
     tests = [seen[t][:2] for t in (0.5, 2.0)]
@@ -877,6 +1053,12 @@ def judge_temperature(hot: dict[float, np.ndarray], right: Mixtures, limit: floa
         return "temperature on the widths only: at τ = ½ and 2 the components come up as often as at τ = 1."
     if weights_same and widths_same:
         return "the temperature is ignored: at τ = ½ and 2 the draws are as at τ = 1."
+    if all(scaled(lambda t: 1 / t) for scaled in powers.values()):
+        return "log σ divided by τ: at τ = ½ and 2 the values are spread by σ^(1/τ)."
+    if all(scaled(lambda t: t) for scaled in powers.values()):
+        return "log σ multiplied by τ: at τ = ½ and 2 the values are spread by σ^τ."
+    if all(wide(1 / math.sqrt(t)) for (_, wide), t in zip(tests, (0.5, 2.0), strict=True)):
+        return "σ divided by √τ: at τ = ½ the values are spread more than at τ = 2."
     if all(wide(t) for (_, wide), t in zip(tests, (0.5, 2.0), strict=True)):
         return "σ multiplied by τ: the variance is, so σ is multiplied by √τ."
     if all(like(t) for (like, _), t in zip(tests, (0.5, 2.0), strict=True)):
@@ -897,6 +1079,15 @@ def judge_zero_and_generator(
     cold = ask(Case({**parts, "temperature": 0.0, "generator": None}, "temperature 0")).values[0]
     best = np.take_along_axis(mu, log_pi.argmax(-1)[..., None], -1)[..., 0]
     if not np.allclose(cold, best, 1e-6, 1e-8):
+        peak = (log_pi - parts["log_sigma"]).argmax(-1)[..., None]
+        for name, value in (
+            ("the mixture's mean at τ = 0", (np.exp(log_pi) * mu).sum(-1)),
+            ("the highest peak at τ = 0", np.take_along_axis(mu, peak, -1)[..., 0]),
+        ):
+            if np.allclose(cold, value, 1e-6, 1e-8):
+                return f"{name}: the limit is the mean of the component with the largest π."
+        if np.abs(cold - best).max() < 1:
+            return "almost 0 in place of 0: at τ = 0 the values still stray from the mean of the component with the largest π."
         return "at τ = 0 it is not the mean of the component with the largest π, which is the limit."
     a, b = seeds
     first, second = (ask(case(1.0, a), seeded(n)).values[0] for n in (b, b + 1))
@@ -918,6 +1109,8 @@ def drawn(
     seed: int | None = None,
     own: bool = True,
     swap: Callable[[Tensor], Tensor] | None = None,
+    cold: str = "likeliest",
+    almost: float = 0.0,
 ) -> Answer:
     def wrong(
         log_pi: Tensor,
@@ -928,6 +1121,11 @@ def drawn(
     ) -> Tensor:
         if swap is not None:
             log_pi, mu, log_sigma = (swap(part) for part in (log_pi, mu, log_sigma))
+        temperature = max(temperature, almost)
+        if temperature == 0 and cold == "mean":
+            return (log_pi.exp() * mu).sum(-1)
+        if temperature == 0 and cold == "peak":
+            return mu.gather(-1, (log_pi - log_sigma).argmax(-1, keepdim=True)).squeeze(-1)
         if temperature == 0 and zero:
             return mu.gather(-1, log_pi.argmax(-1, keepdim=True)).squeeze(-1)
         if seed is not None:
@@ -1051,6 +1249,21 @@ SAMPLE = Exercise(
             "A softmax expects logarithms: softmax(log π / τ). Over π itself it makes all components nearly alike, even at τ = 1.",
         ),
         Mistake(
+            "all components alike",
+            drawn(weights=lambda log_pi, t: 0 * log_pi),
+            "Each component comes up in 1/K of the draws, whatever π says.",
+        ),
+        Mistake(
+            "log σ multiplied by τ",
+            drawn(width=lambda log_sigma, t: torch.exp(log_sigma * t)),
+            "That is σ^τ. The variance is multiplied by τ, *outside* of the logarithm: √τ·exp(log_sigma).",
+        ),
+        Mistake(
+            "σ divided by √τ",
+            drawn(width=lambda log_sigma, t: log_sigma.exp() / math.sqrt(t)),
+            "Cold must be narrow: √τ·σ. You divide, perhaps because log π is divided by τ.",
+        ),
+        Mistake(
             "log σ divided by τ",
             drawn(width=lambda log_sigma, t: torch.exp(log_sigma / t)),
             "That is σ^(1/τ), right at τ = 1 only. The variance is *multiplied* by τ: √τ·exp(log_sigma).",
@@ -1060,6 +1273,17 @@ SAMPLE = Exercise(
             drawn(value="mean"),
             "Σ π·μ lies between the components, where at a fork nothing ever is. You have built the average of two futures that "
             "a mixture is there to avoid. Choose *one* component first.",
+        ),
+        Mistake(
+            "the mixture's mean, without chance",
+            drawn(value="mean", width=lambda log_sigma, t: 0 * log_sigma),
+            "Σ π·μ is a forecast of squared error: at a fork it is in the empty middle, and the same at every call. A draw is a "
+            "future that may come: choose a component, then add its noise.",
+        ),
+        Mistake(
+            "a component's mean, without its noise",
+            drawn(width=lambda log_sigma, t: 0 * log_sigma),
+            "You choose a component and return its mean. That is half of the dice: z ~ N(μ_k, τ·σ_k²) is the other half.",
         ),
         Mistake(
             "an average of one draw from each",
@@ -1125,10 +1349,38 @@ SAMPLE = Exercise(
             "You multiply the noise with log σ itself: it is a logarithm, and negative where σ < 1. `torch.exp` undoes it.",
         ),
         Mistake(
+            "σ² in place of σ",
+            drawn(width=lambda log_sigma, t: math.sqrt(t) * torch.exp(2 * log_sigma)),
+            "exp(2·log_sigma) is the variance. Noise is multiplied by the standard deviation, exp(log_sigma).",
+        ),
+        Mistake(
+            "the width is missing",
+            drawn(width=lambda log_sigma, t: math.sqrt(t) * torch.ones_like(log_sigma)),
+            "You add ε with no σ: every component is then as wide as the standard normal.",
+        ),
+        Mistake(
             "division by zero at τ = 0",
             drawn(zero=False),
             "log π / 0 is −∞ everywhere, and its softmax NaN. The limit τ → 0 is the mean of the most likely component: treat it first. "
             "The planner of lesson 10 dreams at τ = 0.",
+        ),
+        Mistake(
+            "almost 0 in place of 0",
+            drawn(almost=1e-4),
+            "`max(temperature, 1e-4)`, or `temperature + 1e-4`, avoids the division by zero, and leaves a little noise: √τ is a "
+            "hundredth where τ is a ten-thousandth. At τ = 0 nothing is left to chance: gather the mean directly.",
+        ),
+        Mistake(
+            "the mixture's mean at τ = 0",
+            drawn(cold="mean"),
+            "Without chance does not mean in the middle. As τ → 0 the weight π^(1/τ) of the likeliest component goes to 1, and its "
+            "mean is left.",
+        ),
+        Mistake(
+            "the highest peak at τ = 0",
+            drawn(cold="peak"),
+            "You take the component with the largest π/σ, the highest single bell. τ sharpens *weights*: as τ → 0 the largest π "
+            "takes all, however wide its bell. (The highest point is exercise 7.)",
         ),
         Mistake(
             "the generator is ignored",
@@ -1201,6 +1453,14 @@ def joint(combine: str = "right", **options: Any) -> Answer:
             return -torch.log((log_pi.exp() * each.exp().prod(-2)).sum(-1))
         if combine == "best":
             return -(log_pi + each.sum(-2)).amax(-1)
+        if combine == "divided":
+            return -torch.logsumexp(log_pi + each.sum(-2), -1) / each.shape[-2]
+        if combine == "all":
+            return -torch.logsumexp(log_pi + each.sum(-2), -1).mean()
+        if combine == "components first":
+            return -torch.logsumexp((log_pi.unsqueeze(-2) + each).sum(-1), -1)
+        if combine == "densities added":
+            return -torch.logsumexp(log_pi + torch.logsumexp(each, -2), -1)
         if combine == "once":
             return -torch.logsumexp(log_pi + (each + log_c).sum(-2), -1) + log_c
         if combine == "none":
@@ -1260,6 +1520,29 @@ JOINT = Likelihood(
             "log N of a vector is the sum over its dimensions. A mean makes the components look more alike than they are.",
         ),
         Mistake(
+            "divided by Z",
+            joint("divided"),
+            "The density is that of the whole vector. Divided by Z the number is nobody's log-likelihood: nats per dimension "
+            "cannot be added to the nats of reward and done (lesson 08).",
+        ),
+        Mistake(
+            "one number for the batch",
+            joint("all"),
+            "You average over batch and time, too early: one number for each sample or step is asked for.",
+        ),
+        Mistake(
+            "the two axes exchanged",
+            joint("components first"),
+            "You add up over the components (−1), and take log-sum-exp over the latent dimensions. It is the other way round: the "
+            "*product* is over dimensions, −2, the *sum* over components.",
+        ),
+        Mistake(
+            "densities added over the dimensions",
+            joint("densities added"),
+            "A vector's density is the *product* over its dimensions: add the logarithms (`sum(dim=-2)`). You added densities, as "
+            "if the target were one of its dimensions, by chance.",
+        ),
+        Mistake(
             "the sum of logs for the log of the sum",
             joint("sum of logs"),
             "Adding the components' logarithms multiplies their densities. The sum over components stands inside the logarithm.",
@@ -1284,6 +1567,11 @@ JOINT = Likelihood(
             "log σ read as log σ²",
             joint(width=0.5, own=0.5),
             "`log_sigma` is log σ: 1/σ = exp(−log_sigma).",
+        ),
+        Mistake(
+            "σ in place of σ²",
+            joint(width=0.5),
+            "The squared distance is divided by σ² = exp(2·log_sigma). You divide it by σ.",
         ),
         Mistake(
             "the constant only once",
@@ -1370,6 +1658,12 @@ def ranked(how: str = "right", width: float = 1.0, root: float = math.sqrt(2), w
             return (pi * below).sum(-1).prod(-1)
         if how == "mean":
             return below.mean(-1)
+        if how == "sum":
+            return below.sum(-1)
+        if how == "averaged":
+            return (pi * below).sum(-1).mean(-1)
+        if how == "sigmoid":
+            return (pi * torch.sigmoid(standard)).sum(-1)
         if weights == "log":
             return (log_pi * below).sum(-1)
         return (pi * below).sum(-1)
@@ -1435,6 +1729,11 @@ PIT = Exercise(
             "A mean over K gives each component 1/K. Its weight is π_k = exp(log_pi).",
         ),
         Mistake(
+            "the weights are missing",
+            ranked("sum"),
+            "The components' shares are added up without π: far to the right that makes K, not 1.",
+        ),
+        Mistake(
             "log π where π belongs",
             ranked(weights="log"),
             "The weights come as logarithms: exp(log_pi) is π. Yours are negative.",
@@ -1450,6 +1749,27 @@ PIT = Exercise(
             "erf is the share of a bell with σ = 1/√2. For the standard normal it is erf(s/√2).",
         ),
         Mistake(
+            "2 in place of √2",
+            ranked(root=2.0),
+            "The exponents are s²/2 in Φ and t² in erf, so t = s/√2, not s/2.",
+        ),
+        Mistake(
+            "a sigmoid for Φ",
+            ranked("sigmoid"),
+            "A sigmoid has the same S shape, and wider tails: it is the share below of another distribution, the logistic. Φ(s) "
+            "is ½·(1 + erf(s/√2)), or `torch.special.ndtr`.",
+        ),
+        Mistake(
+            "not divided by σ",
+            ranked(width=0.0),
+            "Φ asks how many *standard deviations* below z a mean lies. You give it the distance itself.",
+        ),
+        Mistake(
+            "multiplied by σ",
+            ranked(width=-1.0),
+            "1/σ is exp(−log_sigma). You multiply the distance by σ.",
+        ),
+        Mistake(
             "log σ read as log σ²",
             ranked(width=0.5),
             "`log_sigma` is log σ: 1/σ = exp(−log_sigma).",
@@ -1463,6 +1783,12 @@ PIT = Exercise(
             "the product over the dimensions",
             ranked("product"),
             "The shares of different dimensions are looked at one by one: return (..., Z). Their product is not uniform even for "
+            "a perfect forecast.",
+        ),
+        Mistake(
+            "averaged over the dimensions",
+            ranked("averaged"),
+            "Each latent dimension gets a rank of its own: return (..., Z). An average of several ranks crowds around ½, even for "
             "a perfect forecast.",
         ),
     ),
@@ -1532,6 +1858,7 @@ def climbed(
     steps: int | None = None,
     fewer: int = 0,
     axis: int = -2,
+    weigh: str = "γ",
 ) -> Answer:
     def wrong(log_pi: Tensor, mu: Tensor, log_sigma: Tensor, steps_given: int = 300) -> Tensor:
         def log_joint(z: Tensor, prior: float, own: float) -> Tensor:
@@ -1543,14 +1870,20 @@ def climbed(
             "means": mu,
             "mean": (log_pi.exp() * mu).sum(-1, keepdim=True),
             "likeliest": mu.gather(-1, k),
+            "peak": mu.gather(-1, (log_pi - log_sigma).argmax(-1, keepdim=True)),
             "highest": mu.gather(-1, torch.logsumexp(log_joint(mu, 1.0, 1.0), -1).argmax(-1, keepdim=True)),
         }[start]
         for _ in range((steps_given if steps is None else steps) - fewer):
-            pull = torch.softmax(log_joint(z, prior, own), -1) * torch.exp(-2 * precision * log_sigma).unsqueeze(axis)
+            share = torch.softmax(log_joint(z, prior, own), -1)
+            if weigh == "π":
+                share = log_pi.exp().unsqueeze(axis).expand(share.shape)
+            pull = share * torch.exp(-2 * precision * log_sigma).unsqueeze(axis)
             z = (pull * mu.unsqueeze(axis)).sum(-1) / pull.sum(-1)
         if choose == "peak":
             return mu.gather(-1, (log_pi - log_sigma).argmax(-1, keepdim=True)).squeeze(-1)
-        height = torch.logsumexp(log_joint(z, 1.0, 1.0), -1)
+        if choose == "average":
+            return (log_pi.exp() * z).sum(-1)
+        height = torch.logsumexp(log_joint(z, 1.0, 0.0 if choose == "no log σ" else 1.0), -1)
         if choose == "together":
             height = height.sum(-2, keepdim=True).expand(height.shape)
         best = (height.argmin if choose == "lowest" else height.argmax)(-1, keepdim=True)
@@ -1638,6 +1971,28 @@ MODE = Exercise(
             "uphill from the mixture's mean",
             climbed(start="mean"),
             "From the valley one climbs whichever hill is nearer. Start at the means of the components.",
+        ),
+        Mistake(
+            "uphill from the highest single peak alone",
+            climbed(start="peak"),
+            "You climb from the component with the largest π/σ. Two that stand close together may make a higher hill, and nobody "
+            "climbs it: start at all means.",
+        ),
+        Mistake(
+            "π in place of γ",
+            climbed(weigh="π"),
+            "The average of the means is taken with π, and so it is the same from everywhere, after one step. γ depends on z: that is "
+            "what leads uphill.",
+        ),
+        Mistake(
+            "an average of the summits",
+            climbed(choose="average"),
+            "You climb every hill, and average the tops at the end. Between two hills that is the valley again: take the highest.",
+        ),
+        Mistake(
+            "heights without −log σ",
+            climbed(choose="no log σ"),
+            "You compare π·exp(−½·s²) at the end points. A narrow bell is higher than a wide one: −log σ belongs to the height.",
         ),
         Mistake(
             "the lowest of the hills",

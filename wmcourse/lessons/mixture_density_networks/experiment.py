@@ -302,6 +302,22 @@ def futures_seen(pictures: Tensor, column: Tensor) -> NDArray[np.float64]:
     return np.array([share.double().mean().item() for share in (a & ~b, b & ~a, a & b, ~a & ~b)])
 
 
+def either_way(frame: Tensor, column: float) -> tuple[Tensor, Tensor]:
+    """What one fork far from the walls may lead to, left and right, when ``frame`` (32, 32) came of it AHEAD steps later.
+
+    Nothing else in the frame depends on the side, and the two places are whole pixels apart: the other future is the
+    same frame with the hazard moved across.
+    """
+    left, right = (float(side) for side in two_futures(column))
+    place = torch.arange(SIZE) + 0.5
+    here = [frame[23:27] * ((place - column - side).abs() < 4) for side in (left, right)]
+    went_left = bool(here[0].sum() > here[1].sum())
+    hazard, across = (here[0], round(right - left)) if went_left else (here[1], round(left - right))
+    other = frame.clone()
+    other[23:27] += hazard.roll(across, 1) - hazard
+    return (frame, other) if went_left else (other, frame)
+
+
 def in_the_middle(forks: Forks) -> Tensor:
     """The forks so far from the walls that nothing is reflected and the two sides are well apart: (n,) indices."""
     return torch.nonzero((forks.column > 10) & (forks.column < 22))[:, 0]

@@ -100,13 +100,16 @@ def two_bells() -> Explorer:
     figure, (left, right) = stage(9.0, 3.5, 2, width_ratios=(1.7, 1))
     grid = np.linspace(-5, 5, 501)
     curves = [
-        left.plot(grid, grid * 0, color=c, lw=1.5, label=f"π{i} · bell {i}")[0] for i, c in ((1, BLUE), (2, ORANGE))
+        left.plot(grid, grid * 0, color=c, lw=1.5, label=f"{pi} · bell {i}")[0]
+        for i, pi, c in ((1, "π₁", BLUE), (2, "π₂", ORANGE))
     ]
     (total,) = left.plot(grid, grid * 0, color="black", lw=2, label="mixture")
     (at,) = left.plot([0, 0], [0, 1], color=GREY, ls=":", lw=1)
     arrows = [left.plot([], [], color=c, lw=3, solid_capstyle="butt")[0] for c in (BLUE, ORANGE)]
     heads = [left.plot([], [], color=c, ms=9, ls="")[0] for c in (BLUE, ORANGE)]
-    left.set(xlim=(-5, 5), ylim=(-0.13, 0.75), xlabel="z", ylabel="density")
+    left.set(
+        xlim=(-5, 5), ylim=(-0.13, 0.75), xlabel="z (arrows: a step downhill, drawn up to 2.5 long)", ylabel="density"
+    )
     left.legend(frameon=False, loc="upper left", fontsize=9)
     bars = right.barh([1, 0], [0.5, 0.5], color=[BLUE, ORANGE], height=0.6)
     marks = right.plot([0.5, 0.5], [1, 0], "|", color="black", ms=26, mew=2)[0]
@@ -173,7 +176,8 @@ def inverse_explorer(fits: dict[int, Fit], data: Data) -> Explorer:
     grid = np.linspace(-0.25, 1.25, 301)
     curves = [right.plot([], [], color=colour, lw=1.2)[0] for colour in COLOURS]
     (total,) = right.plot(grid, grid, color="black", lw=2)
-    right.set(xlim=(-0.25, 1.25), ylim=(0, 7), xlabel="t", ylabel="density at the dotted x")
+    right.set(xlim=(-0.25, 1.25), ylim=(0, 7), xlabel="t", ylabel="density")
+    heads = [axes.set_title(" ", size=10) for axes in (left, right)]  # a still must say of itself what it shows
     means = {K: parts_of(fit, INVERSE) for K, fit in fits.items()}
     drawn = {K: parts_of(fit, here) for K, fit in fits.items()}
     singles = {K: parts_of(fit, np.linspace(0, 1, 51)) for K, fit in fits.items()}
@@ -199,14 +203,17 @@ def inverse_explorer(fits: dict[int, Fit], data: Data) -> Explorer:
                 curve.set_data([], [])
         total.set_ydata(density.sum(0))
         at.set_xdata([x, x])
-        pi = np.exp(parts[0])
+        heads[0].set_text(f"K = {components}, draws at τ = {tau:.1f}")
+        heads[1].set_text(f"K = {components}, τ = {tau:.1f}, at x = {x:.2f} (dotted)")
+        pi = np.exp((parts[0] - parts[0].max()) / max(tau, 1e-3))
+        pi = pi / pi.sum()
         mean = float((pi * parts[1]).sum())
         rows_text = ", ".join(
             f"{p:.2f} at {m:.2f}" for p, m in sorted(zip(pi, parts[1], strict=True), reverse=True) if p > 0.02
         )
         return (
-            f"K = {components}: held-out loss <b>{fits[components].held_out[-1]:.2f} nats</b>; at x = {x:.2f} the weights and means are "
-            f"<b>{rows_text}</b>; the mixture's mean is {mean:.2f}"
+            f"K = {components}: held-out loss <b>{fits[components].held_out[-1]:.2f} nats</b>; at x = {x:.2f} and τ = {tau:.1f} the weights and "
+            f"means are <b>{rows_text}</b>; the mixture's mean is {mean:.2f}"
         )
 
     return Explorer(
@@ -228,13 +235,14 @@ def fork_explorer(fits: dict[int, Fit]) -> Explorer:
     frame = left.imshow(np.zeros((SIZE, SIZE)), cmap="gray", vmin=0, vmax=255, extent=(0, SIZE, SIZE, 0))
     (hidden,) = left.plot([], [], "s", mfc="none", mec=ORANGE, ms=13, mew=2)
     (bright,) = left.plot([], [], "s", mfc="none", mec=BLUE, ms=13, mew=2, ls="")
-    left.set(xticks=[], yticks=[], xlabel="orange: now; blue: in seven steps", xlim=(0, SIZE), ylim=(SIZE, 0))
+    left.set(xticks=[], yticks=[], xlabel="orange: now; blue: seven steps later", xlim=(0, SIZE), ylim=(SIZE, 0))
     left.spines[:].set_visible(False)
     (total,) = right.plot(FORK, FORK, color="black", lw=2, label="the network")
     curves = [right.plot([], [], color=colour, lw=1.2)[0] for colour in COLOURS]
     shade = right.fill_between(FORK, 0 * FORK, color=BLUE, alpha=0.15, lw=0, label="the truth", step="mid")
     right.set(xlim=(-10, 10), ylim=(0, 0.75), xlabel="pixels to the right in seven steps", ylabel="density")
     right.legend(frameon=False, loc="upper left", fontsize=9)
+    head = right.set_title(" ", size=10)
     columns = np.round(np.arange(WALL, SIZE - WALL + 0.1, 0.5), 1)
     parts = {K: parts_of(fit, columns) for K, fit in fits.items()}
     shades = {"truth": shade}
@@ -252,6 +260,7 @@ def fork_explorer(fits: dict[int, Fit]) -> Explorer:
         for k, curve in enumerate(curves):
             curve.set_data(FORK if k < components else [], density[k] if k < components else [])
         total.set_ydata(density.sum(0))
+        head.set_text(f"K = {components}, τ = {tau:.1f}, hidden at column {column:.1f}")
         true = sum(0.5 * (np.abs(FORK - side) <= 0.5) for side in sides)
         shades["truth"].remove()
         shades["truth"] = right.fill_between(FORK, true, color=BLUE, alpha=0.15, lw=0, step="mid")
@@ -280,13 +289,15 @@ class LossPlot(Live):
     """Held-out losses while networks train: pass ``plot.show`` to ``train``."""
 
     def __init__(self, title: str, names: list[str], low: float, high: float, steps: int = STEPS) -> None:
-        figure = Figure(figsize=(6.4, 2.5), dpi=100, layout="constrained", facecolor="white")
+        figure = Figure(figsize=(7.6, 2.5), dpi=100, layout="constrained", facecolor="white")
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
         axes.set(title=title, xlabel="step", ylabel="held-out loss, nats", xlim=(0, steps), ylim=(low, high))
         axes.axhline(0, color=GREY, lw=0.8, ls=":")
         self.lines = [axes.plot([], [], color=c, lw=2, label=name)[0] for name, c in zip(names, COLOURS, strict=False)]
-        axes.legend(frameon=False, loc="upper right")
+        axes.legend(
+            frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0
+        )  # never over the lines
         self.seen: list[Fit] = []
         super().__init__(figure, alt=f"{title}: held-out loss over the training steps of {', '.join(names)}")
 
@@ -334,13 +345,13 @@ def signature(
             shown = np.where(np.exp(log_pi[:, j]) > 0.1, mu[:, j], np.nan)
             axes.plot(grid, shown, color="white", lw=4.5)
             axes.plot(grid, shown, color=COLOURS[j], lw=2.5, label=f"K = {k}: component {j + 1}")
-        place = {"loc": "lower right"} if axes is left else {"loc": "center", "bbox_to_anchor": (0.57, 0.72)}
+        place = {"loc": "lower right"} if axes is left else {"loc": "upper center", "ncols": 2}
         axes.legend(frameon=True, framealpha=0.9, edgecolor="none", fontsize=8, **place)
     left.set(
         xlim=(-0.05, 1.05), ylim=(-0.1, 1.1), xlabel="x, given", ylabel="t, asked for", title="Bishop’s inverse problem"
     )
     right.set(
-        xlim=(WALL - 0.5, SIZE - WALL + 0.5), xlabel="column of a hazard behind the band, pixels",
+        xlim=(WALL - 0.5, SIZE - WALL + 0.5), ylim=(-7.5, 10), xlabel="column of a hazard behind the band, pixels",
         ylabel="pixels to the right, seven steps later", title="a fork in Dodge",
     )  # fmt: skip
     return still(
@@ -384,18 +395,26 @@ def points_picture(x: NDArray[Any], guesses: dict[str, NDArray[Any]], data: Data
     )
 
 
-def dream_picture(rows: dict[str, Tensor]) -> Image:
-    """Rows of pictures (n, 32, 32), with a name each."""
-    figure, axes = stage(9.4, 0.3 + 0.79 * len(rows))
+def dream_picture(rows: dict[str, Tensor], places: list[float]) -> Image:
+    """Rows of pictures (n, 32, 32), with a name each, all of one fork: ``places`` are the columns it may lead to."""
+    figure, axes = stage(9.4, 0.35 + 0.76 * len(rows))
+    figure.set_layout_engine("none")  # which leaves too little room for the names beside a picture of fixed shape
+    axes.set_position((0.18, 0.01, 0.81, 1 - 0.32 / figure.get_figheight()))
     sheets = [
         torch.nn.functional.pad(pictures, (1, 1, 1, 1), value=1.0).permute(1, 0, 2).flatten(1)
         for pictures in rows.values()
     ]
     axes.imshow(torch.cat(sheets), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(xticks=[], yticks=[34 * i + 17 for i in range(len(rows))], yticklabels=list(rows))
-    axes.tick_params(length=0)
+    side = SIZE + 2  # of a picture with its rim
+    across = [side * i + 0.5 + place for i in range(len(next(iter(rows.values())))) for place in places]
+    for row in range(len(rows)):
+        axes.plot(across, [side * row + 15.5] * len(across), "v", color=ORANGE, ms=3.5, mew=0)
+    axes.set(xticks=[], yticks=[side * i + side / 2 for i in range(len(rows))], yticklabels=list(rows))
+    axes.set_title("One fork, ten draws in each row. Orange: the two places where the hazard may be", size=10)
+    axes.tick_params(length=0, labelsize=9)
     axes.spines[:].set_visible(False)
     return still(
         figure,
-        f"Rows of frames: {', '.join(rows)}. One mixture over the vector draws whole hazards, one in each dimension ghosts",
+        f"Ten draws of one fork in each row: {', '.join(rows)}. One mixture over the vector draws whole hazards at one of "
+        "two places, one in each dimension ghosts",
     )
