@@ -96,7 +96,7 @@ display(system_map(highlight=["M"]), lesson.panel())
 # %% [markdown]
 # ## Predict first
 #
-# Three questions before you read. Answer from the gut; each of them comes back with a measurement.
+# Three questions before you read. Answer from the gut; each of them comes back, and is measured.
 
 # %%
 for name in ("one_dream", "one_bell", "on_centres"):
@@ -407,7 +407,8 @@ ex.sequence_loss.check(sequence_loss)
 #
 # `z` `(B, Z)`, `a` `(B, A)` and the `state` (h, c), each `(B, H)`. Two methods are there: `model.step(z, a, state)` returns the next state, and
 # `model.read(h)` a prediction (`log_pi`, `mu`, `log_sigma`, `reward`, `done_logit`). Return `DreamStep(z, reward, done_probability, state)`: a sample of $z_{t+1}$, the
-# expected $r_{t+1}$, $P(d_{t+1}=1)$ as the head says it, and the new state. B may be 1: that is how one plays.
+# expected $r_{t+1}$, $P(d_{t+1}=1)$ as the head says it, and the new state. B may be 1: that is how one plays. Gradients must get through (no
+# `torch.no_grad`): a planner may want them.
 
 
 # %% exercise="dream_step"

@@ -1796,6 +1796,11 @@ def errors(
     return answer
 
 
+def one_and_spread(dreams: Tensor, real: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    one, average = open_loop_error(dreams, real, mask)
+    return one, one - average
+
+
 def error_with_loops(dreams: torch.Tensor, real: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     single, together = [], []
     for t in range(real.shape[1]):
@@ -1921,9 +1926,7 @@ OPEN_LOOP = Exercise(
         ),
         Mistake(
             "the spread for the average's error",
-            lambda dreams, real, mask: (lambda one, average: (one, one - average))(
-                *open_loop_error(dreams, real, mask)
-            ),
+            one_and_spread,
             "The difference of the two is how far dreams are from *each other*. Asked for is how far their average is from what came.",
         ),
         Mistake(
