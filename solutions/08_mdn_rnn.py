@@ -673,7 +673,7 @@ agent = open_loop(latents, moments, memories, rule, rows=slice(29, 32))
 hazards, perfect_hazards = (open_loop(d, moments, memories, rule, rows=slice(0, 12)) for d in (latents, drawn))
 print(f"{len(moments)} moments of {len(np.unique(world))} worlds. Worse than the average frame is")
 print(f"   one dream after {useful(whole.one, whole.mean, world)}")
-print(f"   one PERFECT dream after {useful(perfect.one, whole.mean, world)}")
+print(f"   one perfect dream after {useful(perfect.one, whole.mean, world)}")
 print(f"   the average of endless dreams after {useful(whole.endless, whole.mean, world)}")
 print(f"   and in the agent’s rows alone: {useful(agent.endless, agent.mean, world)}")
 print(f"   one dream in the rows above the band after {useful(hazards.one, hazards.mean, world)}")
@@ -691,7 +691,7 @@ print(
 (foretold, base), (foretold_best, _) = forecast(survival, moments), forecast(lived_on, moments)
 alive_horizon = useful(foretold[:, 1:], base[:, 1:], world, tuple(range(2, 41)))
 print(f"“still alive?” is foretold better than by the base rate for {alive_horizon}")
-for name, score in (("the network’s", foretold), ("a perfect", foretold_best)):
+for name, score in (("the network’s", foretold), ("a perfect model’s", foretold_best)):
     lead = np.nanmean(base - score, 0)
     words = ", ".join(f"{lead[n - 1]:.2f} after {n} steps" for n in (10, 20, 30, 40))
     print(f"   {name} lead in Brier score: {words}")
@@ -764,8 +764,8 @@ temperature_picture(table, lived)
 # First, what the last picture says. τ widens the dreams, as it must, and the *lowest* τ has the smallest squared error: a dream without chance is closest to an average.
 # That is no argument for τ = 0, whose hazards all turn the way the network likes best. The paper's point (Ha & Schmidhuber 2018, their table of τ) is that
 # an agent *trained* in such a dream learns to exploit it. The pushes of random play exploit nothing, and for them the share alive hardly moves from
-# τ = 0.5 on. At τ = 0 a few in a hundred more live; whether that is kinder than the world, 64 worlds cannot quite tell. So this picture is no case for
-# a high τ, nor against one. Lesson 11 asks again, with an agent that looks for the dream's weak places.
+# τ = 0.5 on. At τ = 0 some seven in a hundred more live than in the world, and the printed interval leaves 0 out, if not by much: a dream without chance
+# is a little kinder, even to those who do not look for it. For a τ above 1 this picture is no case, nor against one. Lesson 11 asks again, with an agent that looks for the dream's weak places.
 #
 # Three questions, answered at once.
 

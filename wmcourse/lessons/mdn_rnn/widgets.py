@@ -43,6 +43,11 @@ from wmcourse.mdn_rnn import MDNRNN
 PINK = "#CC79A7"  # Okabe & Ito (2008), too
 FILM = (-3, 0, 1, 2, 3, 4, 6, 8, 10, 13, 17, 22)  # steps after the last frame that a film strip shows
 NOW = FILM.index(0)
+OVER: dict[str, Any] = {
+    "facecolor": "white",
+    "edgecolor": "none",
+    "framealpha": 0.9,
+}  # a legend that hides lines behind it
 
 
 def sheet(rows: list[NDArray[Any]], gap: int = 2, after: int | None = None) -> NDArray[Any]:
@@ -123,7 +128,7 @@ def free_running() -> Explorer:
         (lines[name],) = right.plot(steps, 0 * steps, color=colour, ls=dashes, lw=2, label=name)
     mark = right.axvline(5, color="black", lw=0.8, ls=":")
     right.set(xlabel="steps since the last look", ylabel="squared error ÷ v", ylim=(0, 3.4), xlim=(0, length))
-    right.legend(frameon=False, loc="upper left", fontsize=8, ncols=2)
+    right.legend(loc="upper left", fontsize=8, ncols=2, **OVER)
 
     def draw(rho: float, off: float, horizon: int) -> str:
         believed = min(rho + off, 0.995)
@@ -412,13 +417,13 @@ class ForkView:
         real = [axes.axvline(0, color="black", lw=1.2, label="what really came") for axes in (left, right)]
         left.set(xlim=(low, high), ylim=(0, 2.4), xlabel=f"latent dimension {j + 1}", ylabel="density")
         left.set_title("one step ahead, from the real past", size=10)
-        left.legend(frameon=False, fontsize=8, loc="upper left")
+        left.legend(fontsize=8, loc="upper left", **OVER)
         edges = np.linspace(low, high, 31)
         heaps = {name: right.stairs(np.zeros(30), edges, color=colour, fill=True, alpha=0.65, label=name)
                  for name, colour in (("went left", GREEN), ("went right", PINK), ("neither", GREY))}  # fmt: skip
         right.set(xlim=(low, high), ylim=(0, 28), xlabel=f"latent dimension {j + 1}", ylabel="dreams of 120")
         right.set_title("dreams that began before the fork", size=10)
-        right.legend(frameon=False, fontsize=8, loc="upper left")
+        right.legend(fontsize=8, loc="upper left", **OVER)
 
         def draw(ahead: int) -> str:
             row = self.fork.row + ahead
