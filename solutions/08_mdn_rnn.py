@@ -18,10 +18,12 @@ from wmcourse.lessons import open_lesson
 from wmcourse.lessons.derivation import equal, log_normal, proved
 from wmcourse.lessons.map import system_map
 from wmcourse.lessons.mdn_rnn.experiment import (
+    SHOWN,
     WEIGHT,
     age,
     appearing,
     calibration,
+    copies,
     cost_of_encoding,
     count_sides,
     dreams,
@@ -31,6 +33,7 @@ from wmcourse.lessons.mdn_rnn.experiment import (
     interval,
     kindness,
     knowing_starts,
+    light,
     mean_and_error,
     measure,
     open_loop,
@@ -45,6 +48,7 @@ from wmcourse.lessons.mdn_rnn.widgets import (
     ForkView,
     LossPlot,
     alignment,
+    explained,
     free_running,
     horizon_picture,
     likelihood_picture,
@@ -55,6 +59,7 @@ from wmcourse.lessons.mdn_rnn.widgets import (
 from wmcourse.lessons.memories import dodge_memories, play
 from wmcourse.lessons.parts import your_parts
 from wmcourse.mdn_rnn import PaperMDNRNN
+from wmcourse.worlds.dodge import Rules
 
 lesson = open_lesson("08")
 ex, steps = lesson.exercises, lesson.steps
@@ -76,7 +81,7 @@ opening(played)
 # | Derive | 35 | – |
 # | See it | 8 | – |
 # | Build it | 71 | – |
-# | Measure it | 25 | 2 |
+# | Measure it | 30 | 2 |
 # | Explain it | 5 | – |
 # | Close | 5 | – |
 #
@@ -91,7 +96,7 @@ display(system_map(highlight=["M"]), lesson.panel())
 # %% [markdown]
 # ## Predict first
 #
-# Three questions before you read. Answer from the gut; each of them comes back with a measurement.
+# Three questions before you read. Answer from the gut; each of them comes back, and is measured.
 
 # %%
 for name in ("one_dream", "one_bell", "on_centres"):
@@ -205,7 +210,7 @@ steps.own_input.check(own_input)
 #
 # ●●○ · 4 minutes · `steps.weighted_head.hint()`
 #
-# **The ending** is a coin: $-\log p(d\mid h) = -d\log q-(1-d)\log(1-q)$ with $q=\sigma(\ell)$, lesson 04's Bernoulli. In Dodge one step in fifty is an
+# **The ending** is a coin: $-\log p(d\mid h) = -d\log q-(1-d)\log(1-q)$ with $q=\sigma(\ell)$, lesson 04's Bernoulli. In Dodge about one step in fifty is an
 # ending, and missing one is what kills, so practitioners give endings a *class weight* w (3 in this course). If endings truly
 # happen with probability p, the head minimises $-w\,p\log q-(1-p)\log(1-q)$. Which q does it put out? Write it with `p` and `w`.
 
@@ -250,9 +255,10 @@ for part in (0.0, 0.5, 1.0):
     print(f"share {part:.1f}: slope {formula:.4f} by the formula, {slope:.4f} ± {error:.4f} by dice")
     assert abs(slope - formula) < 5 * error
 (remembered, fed_back), *_ = np.linalg.lstsq(np.stack([now, own_next], 1), target, rcond=None)
-print(f"own samples only, and x_t remembered: {remembered:.2f}·x_t {fed_back:+.2f}·own sample")
+print(f"own samples only, and x_t remembered: {remembered:.2f}·x_t, and of the own sample {abs(fed_back):.2f}")
 assert abs(fed_back) < 0.01
 
+print(f"endings in random play: one step in {1 / played.done.mean():.0f}; the class weight of this course: {WEIGHT:g}")
 cost = sp.log(2 * sp.pi) / 2 + sp.log(sigma) + (r**2 + u**2) / (2 * sigma**2)  # E[−log N(z; centre + miss, σ²)]
 too_narrow, best = cost.subs(sigma, r), cost.subs(sigma, sp.sqrt(sample_width))
 price = (u**2 / r**2 - sp.log(1 + u**2 / r**2)) / 2
@@ -273,7 +279,7 @@ proved(too_narrow - best, price)
 # (First what the last cell has proved and thrown. Scheduled sampling moves the slope as you said, and with a memory, at share 1, the own sample is
 # ignored. A class weight multiplies the *odds* by w, for every p: so it can be undone. And a network that was trained on centres alone pays, when it
 # meets samples, the price in the last line: 0.15 nats for each dimension and step where $u=r$, and 3.3 where $u=3r$. The better it predicts
-# centres, the dearer its mistake.)
+# centres, the dearer its mistake. One of your predictions comes back below, and the measurement on Dodge follows.)
 #
 # **How long is a dream good?** The world that you have solved. At horizon 10, which of the four is best, which worst? Then give the model a ρ that is a
 # little off: on one step you would hardly see it. In which direction is being off more dangerous?
@@ -282,16 +288,19 @@ proved(too_narrow - best, price)
 # action. Move the shift until you know which action belongs there. And how much does a *wrong* one explain?
 
 # %% keep=true
-display(free_running(), alignment(played))
+swings = [(1 - 0.90**2) / (1 - believed**2) for believed in (0.96, 0.84)]  # the dreams' variance ÷ v
+assert [f"{swing:.2f}" for swing in swings] == ["2.42", "0.65"]
+assert all(0.75 < explained(played, shift) < 0.8 for shift in (-1, 1))
+display(lesson.questions["on_centres"].reveal(), free_running(), alignment(played))
 
 # %% [markdown]
-# At shift 0 all points lie on a line: $a_t$, taken on seeing frame t, makes frame t + 1. But the actions beside it explain three quarters of
-# it, too, because pushes are held for a while. That is why the commonest mistake in all of this, each action **off by one**, shows
+# At shift 0 all points lie on a line: $a_t$, taken on seeing frame t, makes frame t + 1. But the actions beside it explain more than three
+# quarters of it, too, because pushes are held for a while. That is why the commonest mistake in all of this, each action **off by one**, shows
 # neither as an error nor as a loss that will not fall: it is a slightly worse model, whose dream obeys the stick with a delay. Make this
 # picture for every data set that you did not record yourself.
 #
 # (And which ρ is the dangerous one, too small or too large? Upwards: with 0.96 for 0.90 the dreams swing to 2.4 v in place of v; with 0.84 only
-# to 0.65 v.)
+# to 0.65 v. The cell above has checked both, and the three quarters.)
 
 # %% [markdown]
 # ## Build it
@@ -398,7 +407,8 @@ ex.sequence_loss.check(sequence_loss)
 #
 # `z` `(B, Z)`, `a` `(B, A)` and the `state` (h, c), each `(B, H)`. Two methods are there: `model.step(z, a, state)` returns the next state, and
 # `model.read(h)` a prediction (`log_pi`, `mu`, `log_sigma`, `reward`, `done_logit`). Return `DreamStep(z, reward, done_probability, state)`: a sample of $z_{t+1}$, the
-# expected $r_{t+1}$, $P(d_{t+1}=1)$ as the head says it, and the new state. B may be 1: that is how one plays.
+# expected $r_{t+1}$, $P(d_{t+1}=1)$ as the head says it, and the new state. B may be 1: that is how one plays. Gradients must get through (no
+# `torch.no_grad`): a planner may want them.
 
 
 # %% exercise="dream_step"
@@ -547,12 +557,13 @@ for name, calls in parts.calls.items():
 
 # %% [markdown]
 # **Likelihood, in pairs.** All networks are asked about the same held-out steps with the same noise, so what these have in common cancels. Steps of one
-# episode resemble each other: the intervals are over the 330 *episodes*. What is the memory worth, and what the mixture? And where does the mixture earn
+# episode resemble each other: the intervals are over the *episodes*. What is the memory worth, and what the mixture? And where does the mixture earn
 # it: at forks (the first three frames after one), where a new hazard appears, or everywhere? On the right a mistake that needs no training: the row of episodes read in one go, with **h carried over each
 # reset**. The last lines are the done head's: what it says, and what happened, with the weight left in and undone.
 
 # %% tags=["nbval-ignore-output"]
 test = memories.held_out
+print(f"{len(test):,} held-out steps of {len(test.start)} episodes")
 measured = {name: measure(model, test, memory=name != "no memory") for name, model in models.items()}
 five = measured["K = 5"]
 for name, other in measured.items():
@@ -578,7 +589,7 @@ print(
 )
 centres = measure(models["on μ alone"], test, sampled=False).latent_mean
 print(
-    f"trained on μ alone: {centres:.1f} nats on held-out centres, {measured['on μ alone'].latent_mean:.0f} on the samples that a dream is made of"
+    f"trained on μ alone: {centres:.1f} nats on held-out centres, {five.latent_mean - centres:.0f} fewer than K = 5 on samples; {measured['on μ alone'].latent_mean:.0f} on the samples that a dream is made of"
 )
 honest = lesson.yours("done_head")
 for weight, label in ((1.0, "weight left in"), (WEIGHT, "weight undone")):
@@ -589,14 +600,11 @@ assert pairs["K = 1, at forks"][0] > pairs["K = 1, elsewhere"][0]
 assert pairs["memory cut"][0] > 1 > 3 * pairs["K = 1"][1]
 assert centres < five.latent_mean < measured["on μ alone"].latent_mean
 assert reset[0][0] > 5
-display(
-    likelihood_picture(pairs, reset, ("what is lost without", "h carried over a reset")),
-    lesson.questions["on_centres"].reveal(),
-)
+likelihood_picture(pairs, reset, ("what is lost without", "h carried over a reset"))
 
 # %% [markdown]
 # The memory is worth far more than the mixture. And the mixture earns its keep where chance enters: at forks, and where a new hazard
-# appears in a column that nobody could know. Elsewhere there is little left for it to say. The network on centres looked 20 nats *better*, on its own data.
+# appears in a column that nobody could know. Elsewhere there is little left for it to say. The network on centres looked almost 20 nats *better*, on its own data.
 # And the done head: with the weight left in, its middle groups say a multiple of what happens; undone, they come close. (Not quite: a weighted likelihood
 # is only as honest as the head is flexible.)
 #
@@ -615,6 +623,7 @@ display(
 # %% tags=["nbval-ignore-output"] signature=1
 moments, chosen = starts(test, cut), forks(test)
 strip = Film(models["K = 5"], listen, parts, memories, moments)
+assert 2 * Rules().turn == Rules().hazard / 2  # the two futures of a fork: half a hazard apart after one step
 display(strip.picture((1.0, 0.0)), strip.explorer())
 real_side = count_sides(models["K = 5"], listen, parts, memories, cut, chosen, real=True)
 told = real_side.left + real_side.right
@@ -641,12 +650,16 @@ display(view.explorer(), sides_picture(sides, 60), lesson.questions["one_bell"].
 # lacks.) And one dream in seven is torn, or hangs in between, which no real frame does: in a mixture *per dimension* each dimension picks for
 # itself (the assumption to remember), and nothing makes them agree. At τ = 0, with no chance to tip it, it is one in three.
 #
-# **When does a dream stop being useful?** Moments of the held-out episodes, every twentieth step, eight dreams of 40 steps from each, decoded. Where a
-# real episode ends, the recorded pushes of the next go on. On the left, squared errors of the frame, with your two numbers, and two baselines that
-# need no model. One dream is off by m + s and the average of S by m + s/S, where s is the dreams' own spread: from your two numbers
-# follows m, the error of the average of endlessly many. On the right what a planner asks: *shall I still be alive then?* The Brier score is the mean of (chance
-# said − 1 or 0)², and the base rate says for each horizon the same chance to all. Moments of one world share their luck, so the intervals are
-# over the 64 *worlds*.
+# **When does a dream stop being useful?** Moments of the held-out episodes, every twentieth step, each world beginning to count at another one; eight
+# dreams of 40 steps from each, decoded. Where a real episode ends, the recorded pushes of the next go on. On the left, squared errors of the frame, with
+# your two numbers, and two baselines that need no model. One dream is off by m + s and the average of S by m + s/S, where s is the dreams' own spread:
+# from your two numbers follows m, the error of the average of endlessly many. On the right what a planner asks: *shall I still be alive then?* The Brier
+# score is the mean of (chance said − 1 or 0)², and the base rate says for each horizon the same chance to all. Moments of one world share their luck, so
+# the intervals are over the 64 *worlds*.
+#
+# How much of it is the network's fault? **A perfect model** can be had here: the simulator itself. Each of its eight dreams is a copy of the world at that
+# moment, in which only what chance had not decided yet is drawn anew: the sides of the forks to come, and when and where the next hazards appear. What
+# these dreams cannot foretell, no model can. How much longer are they good, do you think?
 #
 # The moments are chosen by the past alone. The last two lines show what happens otherwise: **starts that know their future**. Draw one moment of
 # each episode between its twelfth step and its *end*, which seems harmless, and the same network seems to dream of a kinder world.
@@ -654,19 +667,35 @@ display(view.explorer(), sides_picture(sides, 60), lesson.questions["one_bell"].
 # %% tags=["nbval-ignore-output"]
 world = moments.world.numpy()
 latents, survival = dreams(models["K = 5"], listen, parts, moments)
-whole = open_loop(latents, moments, memories, rule)
+drawn, lived_on = copies(test, moments)
+whole, perfect = (open_loop(dreamt, moments, memories, rule) for dreamt in (latents, drawn))
 agent = open_loop(latents, moments, memories, rule, rows=slice(29, 32))
-hazards = open_loop(latents, moments, memories, rule, rows=slice(0, 12))
-print(f"one dream is worse than the average frame after {useful(whole.one, whole.mean, world)}")
-print(f"the average of endless dreams, after {useful(whole.endless, whole.mean, world)}")
-print(f"   the agent’s rows alone: {useful(agent.endless, agent.mean, world)}")
-print(f"   the rows above the band, one dream: {useful(hazards.one, hazards.mean, world)}")
+hazards, perfect_hazards = (open_loop(d, moments, memories, rule, rows=slice(0, 12)) for d in (latents, drawn))
+print(f"{len(moments)} moments of {len(np.unique(world))} worlds. Worse than the average frame is")
+print(f"   one dream after {useful(whole.one, whole.mean, world)}")
+print(f"   one perfect dream after {useful(perfect.one, whole.mean, world)}")
+print(f"   the average of endless dreams after {useful(whole.endless, whole.mean, world)}")
+print(f"   and in the agent’s rows alone: {useful(agent.endless, agent.mean, world)}")
+print(f"   one dream in the rows above the band after {useful(hazards.one, hazards.mean, world)}")
+print(f"   and one perfect dream there: {useful(perfect_hazards.one, hazards.mean, world)}")
 print(f"one dream is worse than “nothing moves” after {useful(whole.one, whole.still, world)}")
-foretold, base = forecast(survival, moments)
+errors = (perfect.one, perfect.endless, whole.one, whole.endless, whole.mean)
+print("squared errors: perfect dream, endless ones; dream, endless ones; average frame")
+for n in (1, 6, 10, 20, 40):
+    means = [float(np.nanmean(error[:, SHOWN.index(n)])) for error in errors]
+    print(f"   after {n:>2} steps: " + "{:5.1f} {:5.1f}; {:5.1f} {:5.1f}; {:5.1f}".format(*means))
+bright = [light(memories, dreamt, moments, 40) for dreamt in (drawn, latents)]
+print(
+    f"squared light of the hazards after 40 steps: {bright[0]:.1f} in perfect dreams, {bright[1]:.1f} in the network’s"
+)
+(foretold, base), (foretold_best, _) = forecast(survival, moments), forecast(lived_on, moments)
 alive_horizon = useful(foretold[:, 1:], base[:, 1:], world, tuple(range(2, 41)))
 print(f"“still alive?” is foretold better than by the base rate for {alive_horizon}")
-lead = np.nanmean(base - foretold, 0)
-print("   its lead in Brier score: " + ", ".join(f"{lead[n - 1]:.2f} after {n} steps" for n in (10, 20, 30, 40)))
+for name, score in (("the network’s", foretold), ("a perfect model’s", foretold_best)):
+    lead = np.nanmean(base - score, 0)
+    words = ", ".join(f"{lead[n - 1]:.2f} after {n} steps" for n in (10, 20, 30, 40))
+    print(f"   {name} lead in Brier score: {words}")
+print(f"   a perfect forecast is never wrong up to step {np.flatnonzero(np.nanmean(foretold_best, 0) > 0)[0]}")
 for name, calls in parts.calls.items():
     print(f"your {name} was called {calls:,} times so far")
 too_kind = kindness(survival, moments, 20)
@@ -675,22 +704,33 @@ _, foretold_there = dreams(models["K = 5"], listen, parts, knowing)
 seems_kind = kindness(foretold_there, knowing, 20)
 print(f"alive after 20 steps, in the dream more than in the world: {interval(too_kind)}")
 print(f"   the same from starts that know their future: {interval(seems_kind)}")
-assert useful(whole.one, whole.mean, world).steps < useful(whole.endless, whole.mean, world).steps
+assert useful(whole.one, whole.mean, world).steps < useful(perfect.one, whole.mean, world).steps < 20
+off_by, error = mean_and_error(perfect.one - 2 * perfect.endless, world)  # the rule of two
+assert (abs(off_by) < 3.5 * error).all()
 assert alive_horizon.low > 12
 assert seems_kind[0] > too_kind[0] + 0.05
+forecasts = {"the network’s dreams": foretold, "perfect dreams": foretold_best, "the base rate": base}
 display(
-    horizon_picture(whole, (foretold, base), reconstruction_error(memories, moments), world),
+    horizon_picture(whole, perfect, forecasts, reconstruction_error(memories, moments), world),
     lesson.questions["one_dream"].reveal(),
 )
 
 # %% [markdown]
-# Three answers to one question, since "useful" has no meaning without "for what". As a *guess*, one dream is soon worse than the average frame, as
-# it was in the world that you solved; the average of many stays below it to the end of what we measured, not least because the
-# agent obeys the actions, which the dream is told. (The knee at step 9 belongs to the moments, not to the dreams: one in five is the thirteenth step of
-# a recording, and there the first hazard is at the same height in every world.) ("Nothing moves" is hopeless where everything falls. In the world that you solved, where nothing
-# has a direction, it beat a single dream: a baseline is as good as it fits the world.) For *planning*, the forecast of a hit is best where it is near,
-# and beats the base rate for some thirty steps or more, by less and less, as the printed leads say. Are the dreams too kind? Not that we could see:
-# after 20 steps as many are alive in them as in the world, to within the interval. From starts that know their future it looks otherwise, by about ten in
+# Three answers to one question, since "useful" has no meaning without "for what". As a *guess*, one dream is worse than the average frame after a dozen
+# steps. But one dream of a *perfect* model is, too, three steps later: what ends this horizon is the world's chance, and no training moves it much
+# further. A perfect dream is off by twice what endlessly many are (to within the errors, the cell asserts), as in the world that you solved. What the network itself lacks is
+# the gap between the dotted lines: widest after some six steps, small in the end, where nobody can know any more. And mark the far end, where one dream
+# of the network is off by *less* than a perfect one. It is not better. Its hazards are fainter, as the printed light says, and squared error
+# spares who does not commit himself.
+#
+# The average of many stays below the average frame to the end of what we measured, not least because the agent obeys the actions, which the dream is told.
+# ("Nothing moves" is hopeless where everything falls. In the world that you solved, where nothing has a direction, it beat a single dream: a baseline is
+# as good as it fits the world.)
+#
+# For *planning*, the forecast of a hit is best where it is near, and beats the base rate for some thirty steps or more, by less and less, as the printed
+# leads say. Here a better network would pay: the perfect forecast leads by more, and for seven steps it is never wrong, since whatever can hit you by
+# then has chosen its side. Are the dreams too kind? Not that we could see: after 20 steps as many are alive in them as in the world, to within the interval.
+# From starts that know their future it looks otherwise, by about ten in
 # a hundred. But that is the sampling. An episode that ends early has few moments to draw from, so those just before a hit are drawn too often; and where the
 # recording stops, who has survived is left out, while who was hit before still counts. No model that is told only the past can know either. *Choose
 # starts by what was known at the time.*
@@ -724,8 +764,8 @@ temperature_picture(table, lived)
 # First, what the last picture says. τ widens the dreams, as it must, and the *lowest* τ has the smallest squared error: a dream without chance is closest to an average.
 # That is no argument for τ = 0, whose hazards all turn the way the network likes best. The paper's point (Ha & Schmidhuber 2018, their table of τ) is that
 # an agent *trained* in such a dream learns to exploit it. The pushes of random play exploit nothing, and for them the share alive hardly moves from
-# τ = 0.5 on. At τ = 0 a few in a hundred more live; whether that is kinder than the world, 64 worlds cannot quite tell. So this picture is no case for
-# a high τ, nor against one. Lesson 11 asks again, with an agent that looks for the dream's weak places.
+# τ = 0.5 on. At τ = 0 some seven in a hundred more live than in the world, and the printed interval leaves 0 out, if not by much: a dream without chance
+# is a little kinder, even to those who do not look for it. For a τ above 1 this picture is no case, nor against one. Lesson 11 asks again, with an agent that looks for the dream's weak places.
 #
 # Three questions, answered at once.
 

@@ -5,9 +5,28 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import torch
 
-from wmcourse.lessons.mdn_rnn.experiment import SHOWN, OpenLoop, per_step, side, useful
+from wmcourse.lessons.mdn_rnn.exercises import windows
+from wmcourse.lessons.mdn_rnn.experiment import (
+    APART,
+    HORIZON,
+    PAST,
+    RECORDED,
+    SHOWN,
+    OpenLoop,
+    Starts,
+    copies,
+    per_step,
+    side,
+    starts,
+    states,
+    useful,
+    waits,
+)
+from wmcourse.lessons.memories import HELD_OUT, Sequences, play
+from wmcourse.worlds.dodge import Rules, advance, draw
 
 
 def test_steps_count_alike_and_episodes_are_the_draws() -> None:
@@ -51,3 +70,51 @@ def test_a_hazard_under_the_band_is_left_or_right_of_where_it_came_from() -> Non
     frames[2, 20:24, 14:18] = 1
     assert side(frames, 16.0).tolist() == [1.0, -1.0, 0.0]
     assert list(SHOWN) == sorted(SHOWN)
+
+
+@pytest.fixture(scope="module")
+def held_out() -> Sequences:
+    data = play(*HELD_OUT)
+    nothing = torch.zeros(len(data), 2)  # latents that nobody looks at
+    return Sequences(**{**vars(data), "mu": nothing, "logvar": nothing})
+
+
+@pytest.fixture(scope="module")
+def moments(held_out: Sequences) -> Starts:
+    return starts(held_out, windows)
+
+
+def test_dreams_begin_in_every_phase_of_a_recording(moments: Starts) -> None:
+    world, t = np.divmod(moments.steps[:, PAST].numpy(), RECORDED)
+    assert len(np.unique(world)) == HELD_OUT[0]
+    counts = np.bincount((t - PAST) % APART, minlength=APART)
+    assert counts.min() > len(t) / APART / 2
+    assert t.min() == PAST
+    assert t.max() < RECORDED - HORIZON
+
+
+def test_a_perfect_dream_is_reality_where_nothing_is_drawn_anew(held_out: Sequences, moments: Starts) -> None:
+    now, frames = states(held_out, moments), []
+    for push in moments.a[:, PAST:, 0].numpy().T:
+        advance(now, push)
+        frames.append(torch.from_numpy(draw(now)[..., 0] / 255))
+    there = moments.there > 0
+    assert torch.allclose(torch.stack(frames, dim=1).float()[there], moments.frames[there])
+
+
+def test_a_perfect_model_does_not_know_when_the_next_hazard_comes(held_out: Sequences, moments: Starts) -> None:
+    now = states(held_out, moments)
+    fewest, most = waits(now, Rules())
+    assert ((fewest <= now.countdown) & (now.countdown <= most)).all()
+    place = (now.countdown - fewest + 0.5) / (most - fewest + 1)  # uniform, if each is as likely as another
+    assert abs(place.mean() - 0.5) < 4 * math.sqrt(1 / 12 / len(place))
+
+
+def test_perfect_dreams_part_and_die_as_often_as_reality(held_out: Sequences, moments: Starts) -> None:
+    frames, alive = copies(held_out, moments, count=4)
+    assert frames.shape == (4, len(moments), HORIZON, 32, 32)
+    assert (frames[0] != frames[1]).any(-1).any(-1)[:, -1].float().mean() > 0.99
+    known = ~moments.alive[:, 19].isnan()
+    off = alive[:, known, 19].mean(0) - moments.alive[known, 19]
+    mean, error = per_step(off.numpy(), np.ones(len(off), bool), moments.world[known].numpy())
+    assert abs(mean) < 4 * error

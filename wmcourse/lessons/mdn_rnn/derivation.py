@@ -66,6 +66,24 @@ STEPS = (
                 v * (1 - rho ** (2 * (L - 1))),
                 "At L = 1 this is 0, yet one step has one noise, s² = v·(1 − ρ²).",
             ),
+            Mistake(
+                "factors that are not squared",
+                v * (1 - rho**2) * (1 - rho**L) / (1 - rho),
+                "You add up s², ρ·s², ρ²·s², … A noise that was multiplied by ρ has its *variance* multiplied by ρ²: the sum's ratio is ρ².",
+            ),
+            Mistake(
+                "the error of one perfect dream",
+                2 * v * (1 - rho ** (2 * L)),
+                "Twice as much is what one *dream* is off by, the next paragraph's number: its own chance comes on top. Asked for is the world's.",
+            ),
+            Mistake(
+                "the standard deviation",
+                sp.sqrt(v * (1 - rho ** (2 * L))),
+                "This is how far off x is, as a width. The step asks for the variance, its square.",
+            ),
+            Mistake(
+                "v taken for 1", 1 - rho ** (2 * L), "A share of v: right in a world whose v is 1. Write it with `v`."
+            ),
         ),
         (v - v * rho ** (2 * L), v * (1 - rho**L) * (1 + rho**L)),
         expected=FREE,
@@ -111,6 +129,16 @@ STEPS = (
                 (1 - share) * rho + share * rho**3 / (1 - rho**2),
                 "The own sample's variance is ρ²·v + s² = v, like that of a real input. s² is only the new noise in it.",
             ),
+            Mistake(
+                "half of each, whatever the share",
+                (rho + rho**3) / 2,
+                "This is the answer at a share of ½. Weight the two by `1 - share` and `share`.",
+            ),
+            Mistake(
+                "ρ once too often",
+                (1 - share) * rho + share * rho**4,
+                "The own sample holds ρ·x_t, the target ρ²·x_t: together ρ³.",
+            ),
         ),
         (rho * (1 - share * (1 - rho**2)), rho - share * (rho - rho**3)),
         expected=OWN,
@@ -152,6 +180,22 @@ STEPS = (
                 sp.log(w) + sp.log(p / (1 - p)),
                 "This is the logit ℓ that the head puts out. Asked for is q = σ(ℓ).",
             ),
+            Mistake(
+                "divided by the two weights",
+                w * p / (w + 1),
+                "w + 1 would be the sum of the weights if both outcomes were equally frequent. Each weight comes with its outcome's "
+                "probability: w·p + (1 − p).",
+            ),
+            Mistake(
+                "a probability taken for odds",
+                w * p / (1 + w * p),
+                "odds/(1 + odds) is right, and the odds are w·p/(1 − p). For rare endings p and p/(1 − p) are nearly the same.",
+            ),
+            Mistake(
+                "the probability of going on",
+                (1 - p) / (w * p + 1 - p),
+                "This is 1 − q. The head says how likely an *ending* is.",
+            ),
         ),
         (1 / (1 + (1 - p) / (w * p)), 1 - (1 - p) / (w * p + 1 - p)),
         expected=HEAD,
@@ -185,6 +229,20 @@ STEPS = (
                 (r**2 + u**2) / 2,
                 "The ½ stands before the square in −log N, and before log σ² as well: it cancels.",
             ),
+            Mistake(
+                "precisions added",
+                r**2 * u**2 / (r**2 + u**2),
+                "So two *measurements* of one thing are put together (1/r² + 1/u²), and the result is narrower than either. Here two noises lie on "
+                "top of each other: it gets wider.",
+            ),
+            Mistake(
+                "widths for variances",
+                r + u,
+                "r and u are widths. Variances are their squares, and it is these that add up.",
+            ),
+            Mistake(
+                "the miss taken off", u**2 - r**2, "The miss comes on top of the doubt. A variance of u = r would be 0."
+            ),
         ),
         (u**2 + r**2, (r + u) ** 2 - 2 * r * u),
         expected=WIDTH,
@@ -203,7 +261,9 @@ FORMULAS = {
     ),
     "what a dream of L steps cannot know": sp.Eq(sp.Symbol(r"\mathrm{Var}(x_{t+L}\mid x_t)"), FREE, evaluate=False),
     "one perfect dream is off by": sp.Eq(ONE, 2 * FREE, evaluate=False),
-    "scheduled sampling's slope, at a share of own samples": sp.Eq(sp.Symbol("b"), OWN, evaluate=False),
+    "scheduled sampling's slope, at a share of own samples": sp.Eq(
+        sp.Symbol("b"), OWN.subs(share, sp.Symbol(r"\text{share}")), evaluate=False
+    ),
     "a done head with class weight w says": sp.Eq(sp.Symbol("q"), HEAD, evaluate=False),
     "and is read honestly by": sp.Eq(p, q / (q + w * (1 - q)), evaluate=False),
     "the width for resampled latents": sp.Eq(sp.Symbol(r"\sigma^2"), WIDTH, evaluate=False),

@@ -122,6 +122,29 @@ def windows_wrapped(first: Tensor, ended: Tensor, length: int) -> tuple[Tensor, 
     return steps, torch.ones(len(first), length)
 
 
+def windows_until_any_end(first: Tensor, ended: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Only the row's end stops the steps, and the mask is 0 on endings: 1 again after them."""
+    steps = (first[:, None] + torch.arange(length + 1)).clamp(max=len(ended) - 1)
+    return steps, 1 - ended[steps[:, :-1]].float()
+
+
+def windows_counted_inclusively(first: Tensor, ended: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Episodes numbered by a cumulative sum that counts an ending to the next one."""
+    number = torch.cumsum(ended.long(), 0)
+    steps = (first[:, None] + torch.arange(length + 1)).clamp(max=len(ended) - 1)
+    same = number[steps] == number[first][:, None]
+    last = torch.where(same, steps, 0).amax(dim=1, keepdim=True)
+    return torch.minimum(steps, last), same[:, :-1].float()
+
+
+def windows_padded_with(value: int) -> Answer:
+    def answer(first: Tensor, ended: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        steps, mask = windows(first, ended, length)
+        return torch.where(steps == first[:, None] + torch.arange(length + 1), steps, value), mask
+
+    return answer
+
+
 def windows_one_by_one(first: torch.Tensor, ended: torch.Tensor, length: int) -> tuple[torch.Tensor, torch.Tensor]:
     steps = torch.zeros(len(first), length + 1, dtype=torch.int64)
     mask = torch.zeros(len(first), length)
@@ -222,6 +245,39 @@ WINDOWS = Exercise(
             windows_wrapped,
             "Modulo the number of rows avoids an index error, and joins the last episode to the first.",
         ),
+        Mistake(
+            "steps beyond the row's end, behind a right mask",
+            cutting(limit=lambda last, total: last + 10**6),
+            "Your mask is right, but nothing limits `steps`: they point into the next episode and, at the row's end, to where no data is. "
+            "A mask does not help against an index error.",
+        ),
+        Mistake(
+            "steps beyond the row's end",
+            cutting(limit=lambda last, total: last + 10**6, real=lambda now, last: torch.ones_like(now)),
+            "Nothing limits `steps`, and the mask is 1 everywhere: windows run into the next episode and, at the row's end, beyond the data.",
+        ),
+        Mistake(
+            "only the endings are masked out",
+            windows_until_any_end,
+            "`~ended` is 0 at the ending itself, whose reward and `done` are real, and 1 *again* behind it, in the next episode. Both are the "
+            "wrong way round.",
+        ),
+        Mistake(
+            "an ending counted to the next episode",
+            windows_counted_inclusively,
+            "`ended.cumsum(0)` goes up *at* an episode's last step, which therefore gets the next one's number. Subtract `ended` again.",
+        ),
+        Mistake(
+            "padded with row 0",
+            windows_padded_with(0),
+            "Padding that points to row 0 is another episode's first frame. It does no harm behind the mask; but the text asks for the last step, "
+            "repeated, so that a forgotten mask does no harm either.",
+        ),
+        Mistake(
+            "padded with −1",
+            windows_padded_with(-1),
+            "As an index −1 is the *last row of all*: data of another episode, and no error. Repeat the last step.",
+        ),
     ),
     (windows_one_by_one, windows_by_episode_number),
     reference=windows,
@@ -281,8 +337,8 @@ def bernoulli_with_a_bit(logit: Tensor, done: Tensor, w: float) -> Tensor:
     return -(w * done * torch.log(p + 1e-8) + (1 - done) * torch.log(1 - p + 1e-8))
 
 
-def bernoulli_cut_off(logit: Tensor, done: Tensor, w: float) -> Tensor:
-    p = torch.sigmoid(logit).clamp(1e-7, 1 - 1e-7)
+def bernoulli_cut_off(logit: Tensor, done: Tensor, w: float, least: float = 1e-7) -> Tensor:
+    p = torch.sigmoid(logit).clamp(least, 1 - least)
     return -(w * done * torch.log(p) + (1 - done) * torch.log(1 - p))
 
 
@@ -390,6 +446,72 @@ DONE_HEAD = Exercise(
             head(probability=lambda logit, w: torch.sigmoid(logit / w)),
             "Dividing a logit is a temperature: it pulls to ½. A factor on the odds is a summand on the logit.",
         ),
+        Mistake(
+            "the probability over itself and the weight",
+            head(probability=lambda logit, w: torch.sigmoid(logit) / (torch.sigmoid(logit) + w)),
+            "In p/(p + w·(1 − p)) the weight stands with the *survivors*, 1 − p. Without that factor a sure head never says more than 1/(1 + w).",
+        ),
+        Mistake(
+            "the odds for the probability",
+            head(probability=lambda logit, w: torch.exp(logit) / w),
+            "These are the honest odds p/(1 − p). A probability is odds/(1 + odds).",
+        ),
+        Mistake(
+            "the log-odds for the probability",
+            head(probability=lambda logit, w: logit - math.log(w)),
+            "The weight is undone, and the sigmoid is missing: this is still a logit.",
+        ),
+        Mistake(
+            "the probability of going on",
+            head(probability=lambda logit, w: torch.sigmoid(math.log(w) - logit)),
+            "This is 1 − P(done). What is asked for is the ending.",
+        ),
+        Mistake(
+            "the probability of what happened",
+            lambda logit, done, w: (
+                done_head(logit, done, w)[0],
+                torch.where(done > 0, done_head(logit, done, w)[1], 1 - done_head(logit, done, w)[1]),
+            ),
+            "P(done) where it ended and 1 − P(done) where it did not: that is the likelihood. The second output is the probability of an ending, "
+            "whatever came.",
+        ),
+        Mistake(
+            "the likelihood for the loss",
+            head(lambda logit, done, w: -done_head(logit, done, w)[0]),
+            "The sign: this is the log-likelihood, at most 0, and who minimises it makes the head as wrong as can be.",
+        ),
+        Mistake(
+            "one more than the weight",
+            head(lambda logit, done, w: (1 + w * done) * done_head(logit, done, 1.0)[0]),
+            "1 + w·done is 1 + w at an ending. It should be w there: 1 + (w − 1)·done.",
+        ),
+        Mistake(
+            "divided by the mean weight",
+            head(lambda logit, done, w: done_head(logit, done, w)[0] / (1 + (w - 1) * done).mean()),
+            "You normalise by the batch's mean weight. Then a step's nats depend on what else is in the batch; and the mask comes only later.",
+        ),
+        Mistake(
+            "a sigmoid before the logits' loss",
+            head(lambda logit, done, w: done_head(torch.sigmoid(logit), done, w)[0]),
+            "`…_with_logits` and softplus take the logit and do the sigmoid themselves. With one before it the probability never leaves ½ … 0.73, "
+            "and its loss never falls.",
+        ),
+        Mistake(
+            "the cross-entropy of a probability",
+            head(
+                lambda logit, done, w: (
+                    (1 + (w - 1) * done) * F.binary_cross_entropy(torch.sigmoid(logit), done, reduction="none")
+                )
+            ),
+            "`F.binary_cross_entropy` takes a probability that is already rounded, and cuts its logarithm at −100: a head that is sure and wrong "
+            "has no gradient any more. `…_with_logits` takes the logit.",
+        ),
+        Mistake(
+            "a probability cut off at a millionth",
+            head(lambda logit, done, w: bernoulli_cut_off(logit, done, w, 1e-6)),
+            "With the probability kept within a millionth of 0 and 1 no step costs more than 14 nats, and beyond that there is no gradient: where "
+            "the head is sure and wrong, it learns nothing. Use softplus.",
+        ),
     ),
     (head_from_torch, head_by_logsigmoid),
     reference=done_head,
@@ -487,6 +609,7 @@ def sequences(
     reported: bool = False,
     carried: bool = True,
     late: bool = False,
+    given: Callable[[Tensor], Tensor] = lambda z: z[:, :-1],
 ) -> Answer:
     """The sequence loss with one of its pieces replaced."""
 
@@ -502,7 +625,7 @@ def sequences(
     ) -> SequenceLoss:
         ended = done if ended is None else ended
         if carried:
-            p, _ = model(z[:, :-1], action(a))
+            p, _ = model(given(z), action(a))
         else:
             alone, _ = model(z[:, :-1].reshape(-1, 1, z.shape[-1]), action(a).reshape(-1, 1, a.shape[-1]))
             p = type(alone)(*(part[:, 0].unflatten(0, a.shape[:2]) for part in alone))
@@ -576,6 +699,22 @@ def before(x: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], dim=1)
 
 
+def mean_of_nothing(
+    model: MDNRNN,
+    z: Tensor,
+    a: Tensor,
+    reward: Tensor,
+    done: Tensor,
+    mask: Tensor,
+    ended: Tensor | None,
+    done_weight: float,
+) -> SequenceLoss:
+    right = sequence_loss(model, z, a, reward, done, mask, ended, done_weight)
+    nll, _, _, inside = masked(model, z, a, reward, done, mask, ended)
+    latent = nll[inside > 0].mean()
+    return SequenceLoss(latent + right.total - right.latent, latent, right.reward, right.done)
+
+
 def sequence_by_steps(
     model: MDNRNN,
     z: torch.Tensor,
@@ -636,6 +775,26 @@ def sequence_with_torch(
     return latent + r + weighted, latent, r, d
 
 
+def sequence_with_a_bit(
+    model: MDNRNN,
+    z: Tensor,
+    a: Tensor,
+    reward: Tensor,
+    done: Tensor,
+    mask: Tensor,
+    ended: Tensor | None = None,
+    done_weight: float = 1.0,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Means with a small number in the denominator, as many write them."""
+    nll, r, bce, inside = masked(model, z, a, reward, done, mask, ended)
+
+    def mean(each: Tensor, counted: Tensor) -> Tensor:
+        return (each * counted).sum() / (counted.sum() + 1e-6)
+
+    latent, r, weighted = mean(nll, inside), mean(r, mask), mean(bce * (1 + (done_weight - 1) * done), mask)
+    return latent + r + weighted, latent, r, mean(bce, mask)
+
+
 def sequence_shown(
     model: "MDNRNN",
     z: Tensor,
@@ -687,6 +846,21 @@ SEQUENCE = Exercise(
             "and the dream answers to the stick with a delay that the world does not have.",
         ),
         Mistake(
+            "each action one step early",
+            sequences(action=lambda a: torch.cat([a[:, 1:], a[:, -1:]], dim=1)),
+            "z_t goes with a_t. You pair it with a_{t+1}, the action that is taken on seeing what is to be predicted.",
+        ),
+        Mistake(
+            "the answer among the inputs",
+            sequences(given=lambda z: z[:, 1:]),
+            "z_{t+1} goes in, and z_{t+1} is asked for: the network learns to copy, and has nothing to dream with. In go `z[:, :-1]`.",
+        ),
+        Mistake(
+            "backwards in time",
+            sequences(given=lambda z: z[:, 1:], target=lambda z: z[:, :-1]),
+            "You have taken `z[:, 1:]` for the input and `z[:, :-1]` for the target: the past is predicted from the future.",
+        ),
+        Mistake(
             "the memory emptied at every step",
             sequences(carried=False),
             "Each step is given to the network as a sequence of its own, with h = 0. It sees no velocity, and nothing behind the band. Give "
@@ -704,6 +878,28 @@ SEQUENCE = Exercise(
                 inside=lambda mask, ended, done: 1 - ended, outcome=lambda mask, ended, done: torch.ones_like(mask)
             ),
             "`mask` is not used: short episodes are filled up with repeated steps, and you train on the filling.",
+        ),
+        Mistake(
+            "the padding counts for the latent",
+            sequences(inside=lambda mask, ended, done: 1 - ended),
+            "The latent's mean is over all steps that are not `ended`, the padding among them. Both must hold: `mask * (1 - ended)`.",
+        ),
+        Mistake(
+            "nothing left out",
+            sequences(
+                inside=lambda mask, ended, done: torch.ones_like(mask),
+                outcome=lambda mask, ended, done: torch.ones_like(mask),
+            ),
+            "A plain mean over B·T: the padding counts, and so do the next latents of endings, which do not exist.",
+        ),
+        Mistake(
+            "a sum for each window",
+            sequences(
+                per=lambda inside, mask: torch.tensor(float(len(mask))).to(mask),
+                steps=lambda mask: torch.tensor(float(len(mask))).to(mask),
+            ),
+            "Summed over time, and divided by the number of windows B. Long windows then weigh more than short ones, and the loss grows with T. "
+            "It is per real *step*.",
         ),
         Mistake(
             "divided by the padding, too",
@@ -749,6 +945,12 @@ SEQUENCE = Exercise(
             "0/0 where there is no target",
             sequences(per=lambda inside, mask: inside.sum()),
             "A batch may hold nothing but endings: then no latent counts, and 0/0 is NaN, once in a thousand batches. `.clamp(min=1)`.",
+        ),
+        Mistake(
+            "the mean of nothing",
+            mean_of_nothing,
+            "A batch may hold nothing but endings: then no latent is left, and the mean of an empty tensor is NaN, once in a thousand batches. "
+            "Divide a sum by the number, at least 1.",
         ),
         Mistake(
             "mean over the latent dimensions",
@@ -828,6 +1030,22 @@ SEQUENCE = Exercise(
             "a mean per step: divide by the number of real steps.",
         ),
         Mistake(
+            "done counted twice",
+            lambda model, z, a, reward, done, mask, ended, done_weight: (
+                lambda right: right._replace(total=right.total + right.done)
+            )(sequence_loss(model, z, a, reward, done, mask, ended, done_weight)),
+            "In the total the weighted share stands *in place of* the plain one, not beside it: endings would count done_weight + 1 times.",
+        ),
+        Mistake(
+            "a constant for the reward",
+            lambda model, z, a, reward, done, mask, ended, done_weight: (
+                lambda right: right._replace(
+                    total=right.total + math.log(2 * math.pi) / 2, reward=right.reward + math.log(2 * math.pi) / 2
+                )
+            )(sequence_loss(model, z, a, reward, done, mask, ended, done_weight)),
+            "½·log 2π belongs to a Gaussian's density, and no network can change it. Here the reward's share is ½·(r − r̂)², without it.",
+        ),
+        Mistake(
             "`ended` taken for zeros where it is not given",
             lambda model, z, a, reward, done, mask, ended, done_weight: sequence_loss(
                 model, z, a, reward, done, mask, torch.zeros_like(done) if ended is None else ended, done_weight
@@ -835,7 +1053,7 @@ SEQUENCE = Exercise(
             "Where `ended` is None, you count every next latent. Then `done` says where episodes stop: after an ending there is no next latent.",
         ),
     ),
-    (sequence_with_torch, sequence_by_steps),
+    (sequence_with_torch, sequence_by_steps, sequence_with_a_bit),
     reference=sequence_loss,
     shown=sequence_shown,
     cases=sequence_cases,
@@ -843,6 +1061,7 @@ SEQUENCE = Exercise(
     checked="Four numbers and the gradients by z, a and reward for seven fresh networks: padding, cut-offs, endings only, a batch of one, "
     "one step, a very sure done head, a target far from all, with and without `ended`; float32 and float64.",
     part=True,
+    tolerance=3.0,  # 1e-6 in a denominator is no mistake
     equivalent={
         "input model ignored": "the network is no array: nothing can be zeroed, so this mutant is the original"
     },
@@ -939,7 +1158,7 @@ def dreaming(
     temperature_at: Callable[[float], float] = lambda temperature: temperature,
     handed: bool = True,
     before: Callable[[MDNRNN, State], State] = lambda model, state: state,
-    squeezed: bool = False,
+    squeezed: tuple[str, ...] = (),
 ) -> Answer:
     """A dream step with one of its pieces replaced."""
 
@@ -957,15 +1176,63 @@ def dreaming(
         log_pi, mu, log_sigma = model.mdn(h)
         following = pick(log_pi, mu, log_sigma, temperature_at(temperature), generator if handed else None)
         done = probability(logit)
-        if squeezed:
-            following, reward, done = following.squeeze(), reward.squeeze(), done.squeeze()
-        return DreamStep(following, reward, done, carried(state, new))
+        dreamt = DreamStep(following, reward, done, carried(state, new))
+        return dreamt._replace(**{name: getattr(dreamt, name).squeeze() for name in squeezed})
 
     return answer
 
 
 def the_mean(log_pi: Tensor, mu: Tensor, log_sigma: Tensor, temperature: float, generator: Any) -> Tensor:
     return mixture_mean(log_pi, mu)
+
+
+def sampled_before_the_step(
+    model: MDNRNN,
+    z: Tensor,
+    a: Tensor,
+    state: State,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> DreamStep:
+    p = model.read(state[0])
+    following = sample_mixture(p.log_pi, p.mu, p.log_sigma, temperature, generator)
+    return DreamStep(following, p.reward, torch.sigmoid(p.done_logit), model.step(following, a, state))
+
+
+def stepped_twice(
+    model: MDNRNN,
+    z: Tensor,
+    a: Tensor,
+    state: State,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> DreamStep:
+    right = dream_step(model, z, a, state, temperature, generator)
+    return right._replace(state=model.step(right.z, a, right.state))
+
+
+def change_added(
+    model: MDNRNN,
+    z: Tensor,
+    a: Tensor,
+    state: State,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> DreamStep:
+    right = dream_step(model, z, a, state, temperature, generator)
+    return right._replace(z=z + right.z)
+
+
+def reward_of_the_living(
+    model: MDNRNN,
+    z: Tensor,
+    a: Tensor,
+    state: State,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> DreamStep:
+    right = dream_step(model, z, a, state, temperature, generator)
+    return right._replace(reward=right.reward * (1 - right.done_probability))
 
 
 def dream_by_hand(
@@ -1076,9 +1343,25 @@ DREAM_STEP = Sampled(
         ),
         Mistake(
             "`squeeze` at batch 1",
-            dreaming(squeezed=True),
+            dreaming(squeezed=("z", "reward", "done_probability")),
             "`.squeeze()` drops *every* axis of size 1. With a batch of one, which is how one plays, the batch axis goes, and the next step "
             "fails or broadcasts. Name the axis, or do not squeeze.",
+        ),
+        Mistake(
+            "`squeeze` at batch 1, of z",
+            dreaming(squeezed=("z",)),
+            "`z.squeeze()` drops *every* axis of size 1. With a batch of one, (1, Z) becomes (Z,), and the next step fails or broadcasts. z has the "
+            "right shape as it comes.",
+        ),
+        Mistake(
+            "`squeeze` at batch 1, of the ending",
+            dreaming(squeezed=("done_probability",)),
+            "The probability is (B,) as it comes. `.squeeze()` drops *every* axis of size 1, and with a batch of one that is the batch.",
+        ),
+        Mistake(
+            "`squeeze` at batch 1, of reward and ending",
+            dreaming(squeezed=("reward", "done_probability")),
+            "Both are (B,) as they come. `.squeeze()` drops *every* axis of size 1: with a batch of one nothing is left but two numbers.",
         ),
         Mistake(
             "the log-odds for the probability",
@@ -1121,6 +1404,27 @@ DREAM_STEP = Sampled(
             "the generator is not handed on",
             dreaming(handed=False),
             "The dice are the global ones, whatever generator one gives you. Then no dream can be repeated, and two players share their luck.",
+        ),
+        Mistake(
+            "first the sample, then the step",
+            sampled_before_the_step,
+            "You read z_{t+1} from the old h, and give the *sample* to `model.step`. In goes the z that you were given, z_t; what is read afterwards "
+            "is t + 1.",
+        ),
+        Mistake(
+            "two steps at once",
+            stepped_twice,
+            "You feed the sample to `model.step` as well. That is the next call's first line, with the next action: here the state is h_{t+1}, and no further.",
+        ),
+        Mistake(
+            "the sample taken for a change",
+            change_added,
+            "You add the sample to z. Some models predict z_{t+1} − z_t; this one predicts z_{t+1} itself.",
+        ),
+        Mistake(
+            "the reward times the chance to live",
+            reward_of_the_living,
+            "`p.reward` is the expected reward of this step already, endings included. The chance to die in it would count twice.",
         ),
     ),
     (dream_by_hand, dream_by_forward),
@@ -1180,13 +1484,16 @@ def long_dream(
     summed: Callable[[Tensor], Tensor] = lambda p: torch.cumprod(1 - p, dim=1),
     begin: Callable[[Tensor], Tensor] = lambda z: z[:, -1],
     hot: bool = True,
+    last: bool = False,
 ) -> Answer:
     def answer(model: MDNRNN, z: Tensor, a: Tensor, temperature: float, done_weight: float) -> tuple[Tensor, Tensor]:
         past = z.shape[1] - 1
+        if last:  # the last action once more
+            a = torch.cat([a, a[:, -1:]], dim=1)
         state = memory(model, z, a, past)
         first = now = begin(z)
         latents, risks = [], []
-        for t in range(a.shape[1] - past):
+        for t in range(a.shape[1] - past - last):
             step = dream_step(model, now, a[:, action(past, t)], state, temperature if hot else 1.0)
             now, state = following(first, step.z), carried(state, step.state)
             latents.append(step.z)
@@ -1224,6 +1531,28 @@ def heard_twice(model: MDNRNN, z: Tensor, a: Tensor, past: int) -> State:
 
 def never_hot(model: MDNRNN, z: Tensor, a: Tensor, temperature: float, done_weight: float) -> tuple[Tensor, Tensor]:
     return dream(model, z, a, 0.0, done_weight)
+
+
+def heard_in_a_dream(
+    model: MDNRNN, z: Tensor, a: Tensor, temperature: float, done_weight: float
+) -> tuple[Tensor, Tensor]:
+    """The dream begins at z_0, and its first C steps are thrown away."""
+    state, now, alive, latents, survival = model.initial_state(len(z)), z[:, 0], z.new_ones(len(z)), [], []
+    for t in range(a.shape[1]):
+        step = dream_step(model, now, a[:, t], state, temperature)
+        now, state, p = step.z, step.state, step.done_probability
+        if t >= z.shape[1] - 1:
+            alive = alive * (1 - p / (p + done_weight * (1 - p)))
+            latents.append(now)
+            survival.append(alive)
+    return torch.stack(latents, dim=1), torch.stack(survival, dim=1)
+
+
+def begun_with_the_present(
+    model: MDNRNN, z: Tensor, a: Tensor, temperature: float, done_weight: float
+) -> tuple[Tensor, Tensor]:
+    latents, survival = dream(model, z, a, temperature, done_weight)
+    return torch.cat([z[:, -1:], latents[:, :-1]], dim=1), survival
 
 
 def dream_spreads(ask: Ask, rng: Rng) -> str:
@@ -1327,6 +1656,26 @@ DREAM = Sampled(
             "You count the actions from 0 again. The first C belong to the past.",
         ),
         Mistake(
+            "each action one step early",
+            long_dream(action=lambda past, step: past + step + 1, last=True),
+            "The first dream step gets a_{C+1}: a_C, which belongs to z_C, is left out. `a[:, C]` with z_C.",
+        ),
+        Mistake(
+            "one action for the whole dream",
+            long_dream(action=lambda past, step: past),
+            "Each step of the dream gets a_C again. The plan goes on: a_C, a_{C+1}, …",
+        ),
+        Mistake(
+            "dreamt from the first latent on",
+            heard_in_a_dream,
+            "You feed the network its own samples from z_0 on. While real latents are there, give it these: what it dreams meanwhile is thrown away.",
+        ),
+        Mistake(
+            "the present returned as the dream's first",
+            begun_with_the_present,
+            "Your row of latents begins with z_C, which was given, and its last dreamt one is missing. It begins with z_{C+1}.",
+        ),
+        Mistake(
             "the sample is not fed back",
             long_dream(following=lambda first, dreamt: first),
             "Every step starts from the real z_C again. A dream feeds on itself: the sample is the next input.",
@@ -1355,6 +1704,16 @@ DREAM = Sampled(
             "the chance of having died",
             long_dream(summed=lambda p: 1 - torch.cumprod(1 - p, 1)),
             "This is 1 − survival.",
+        ),
+        Mistake(
+            "each step's own risk",
+            long_dream(summed=lambda p: p),
+            "This is the chance of an ending *at* each step. Asked for is being still alive then: the product of all (1 − p) so far.",
+        ),
+        Mistake(
+            "the product of the risks",
+            long_dream(summed=lambda p: torch.cumprod(p, 1)),
+            "You multiply the chances to *die*: that is dying at every step, one after the other. Survival multiplies 1 − p.",
         ),
         Mistake(
             "chances added up",
@@ -1435,6 +1794,11 @@ def errors(
         return result[::-1] if swapped else result
 
     return answer
+
+
+def one_and_spread(dreams: Tensor, real: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    one, average = open_loop_error(dreams, real, mask)
+    return one, one - average
 
 
 def error_with_loops(dreams: torch.Tensor, real: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -1536,6 +1900,40 @@ OPEN_LOOP = Exercise(
             "dreams added up",
             errors(one=lambda dreams, real: (dreams - real).square().sum(-1).sum(0)),
             "You add the errors of all S dreams. One dream's is their mean.",
+        ),
+        Mistake(
+            "the first dream alone",
+            errors(one=lambda dreams, real: (dreams[0] - real).square().sum(-1)),
+            "`dreams[0]` is one dream, and its luck. The error of *a* dream is the mean over the S that you have.",
+        ),
+        Mistake(
+            "the best of the dreams",
+            errors(one=lambda dreams, real: (dreams - real).square().sum(-1).amin(0)),
+            "The smallest of S errors: chosen with the future known. The more dreams, the better it looks, whatever they are worth.",
+        ),
+        Mistake(
+            "distances, not their squares",
+            errors(
+                one=lambda dreams, real: (dreams - real).square().sum(-1).sqrt().mean(0),
+                average=lambda dreams, real: (dreams.mean(0) - real).square().sum(-1).sqrt(),
+            ),
+            "A root for each dream. Only *squared* errors split into the average's and the spread.",
+        ),
+        Mistake(
+            "divided by the steps of all horizons",
+            errors(over=lambda each, mask: (each * mask).sum(0) / mask.sum()),
+            "`mask.sum()` counts all horizons. Each has episodes of its own that still go on: `mask.sum(dim=0)`.",
+        ),
+        Mistake(
+            "the spread for the average's error",
+            one_and_spread,
+            "The difference of the two is how far dreams are from *each other*. Asked for is how far their average is from what came.",
+        ),
+        Mistake(
+            "masked before the square, divided by all",
+            lambda dreams, real, mask: open_loop_error(dreams * mask[..., None], real, torch.ones_like(mask)),
+            "The dreams are set to 0 where the episode is over, and these zeros are compared with what stands there. Mask the *errors*, and divide by "
+            "those that count.",
         ),
     ),
     (error_with_loops, error_by_spread),
@@ -1647,6 +2045,36 @@ COUNT = Exercise(
             "one component",
             counting(mixture=lambda z, h, k: 3 * z * (h + 1)),
             "Each of the K components has its own weight, mean and width.",
+        ),
+        Mistake(
+            "one number for each component",
+            counting(mixture=lambda z, h, k: z * k * (h + 1)),
+            "Each component of each dimension needs three numbers: log π, μ and log σ.",
+        ),
+        Mistake(
+            "one gate",
+            counting(lstm=lambda z, a, h: h * (z + a + h + 1)),
+            "This is a plain RNN's layer. An LSTM has four of them: input, forget, candidate and output.",
+        ),
+        Mistake(
+            "no bias anywhere",
+            counting(lstm=lambda z, a, h: 4 * h * (z + a + h), mixture=lambda z, h, k: 3 * z * k * h),
+            "Each gate and each of the mixture's numbers has a bias: one for each *output* of a linear layer.",
+        ),
+        Mistake(
+            "reward and ending counted",
+            counting(mixture=lambda z, h, k: (3 * z * k + 2) * (h + 1)),
+            "The paper's CarRacing model puts out the mixture alone. (The one that you train has two outputs more.)",
+        ),
+        Mistake(
+            "the ending counted",
+            counting(mixture=lambda z, h, k: (3 * z * k + 1) * (h + 1)),
+            "The paper's Take Cover model has an ending, its CarRacing model has none: there the layer puts out the mixture alone.",
+        ),
+        Mistake(
+            "h and c read",
+            counting(mixture=lambda z, h, k: 3 * z * k * (2 * h + 1)),
+            "The mixture is read from h alone; c stays inside the LSTM.",
         ),
     ),
     (count_from_torch, count_by_parts),

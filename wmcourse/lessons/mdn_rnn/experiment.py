@@ -21,6 +21,7 @@ from wmcourse.lessons.parts import Parts
 from wmcourse.lessons.threads import one_thread
 from wmcourse.mdn_rnn import MDNRNN, Prediction
 from wmcourse.vae_complete_loss import ConvVAE
+from wmcourse.worlds.dodge import SIZE, DodgeState, DodgeVectorEnv, Rules, advance, begin, draw
 
 Cut = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]  # windows(first, ended, length) -> steps, mask
 Dream = Callable[..., tuple[Tensor, Tensor]]  # dream(model, z, a, temperature, done_weight) -> latents, survival
@@ -30,7 +31,7 @@ HIDDEN, WINDOW, BATCH, RATE, WEIGHT = 128, 32, 32, 8e-3, 3.0
 STEPS, EVERY, PEOPLE = 1200, 100, 96  # steps, how often the held-out likelihood is taken, and on how many episodes
 PAST, HORIZON = 12, 40  # what a dream hears before it begins, and how long it lasts
 RECORDED, APART = HELD_OUT[1], 20  # steps of each held-out world, and between two moments of one episode
-SHOWN = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 26, 30, 35, 40)  # horizons that are measured
+SHOWN = (1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 17, 20, 24, 29, 34, 40)  # horizons that are measured
 SIDE = 1.96  # standard errors to either side of a 95 % interval
 
 
@@ -263,11 +264,12 @@ class Starts:
 
 
 def starts(data: Sequences, cut: Cut, seed: int = 0) -> Starts:
-    """Moments of held-out episodes, chosen by the past alone: every twentieth step from the episode's twelfth on, where the
-    recording has ``HORIZON`` steps more, however soon the episode ends.
+    """Moments of held-out episodes, chosen by the past alone: every twentieth step of a recording from an episode's twelfth
+    on, where the recording has ``HORIZON`` steps more, however soon the episode ends. Each world begins to count at
+    another step: all recordings begin alike, and would otherwise be looked at in the same phase.
     """
-    old, t = age(data), np.arange(len(data)) % RECORDED
-    fine = (old >= PAST) & (t < RECORDED - HORIZON - 1) & ((t - PAST) % APART == 0)
+    old, (world, t) = age(data), np.divmod(np.arange(len(data)), RECORDED)
+    fine = (old >= PAST) & (t < RECORDED - HORIZON - 1) & ((t - PAST - 7 * world) % APART == 0)  # 7 and 20: all phases
     return at(data, torch.from_numpy(np.flatnonzero(fine)), cut, seed)
 
 
@@ -317,6 +319,49 @@ def dreams(
     return latents.unflatten(0, (count, len(moments))), survival.unflatten(0, (count, len(moments)))
 
 
+def states(data: Sequences, moments: Starts) -> DodgeState:
+    """The simulator's own states at the moments: the held-out recording is played once more, and they are kept."""
+    worlds, steps, first = HELD_OUT
+    world = DodgeVectorEnv(worlds)
+    world.reset(seed=first)
+    pushed = data.action.numpy().reshape(worlds, steps, 1)
+    which, when = np.divmod(moments.steps[:, PAST].numpy(), steps)
+    kept = begin(np.zeros(len(moments), np.uint64))
+    for t in range(steps):
+        kept.put(when == t, world.state.take(which[when == t]))
+        world.step(pushed[:, t])
+    return kept
+
+
+def waits(state: DodgeState, rules: Rules) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The fewest and the most steps to the next hazard, by what has happened: a gap is as long as it is by chance."""
+    newest = np.where(state.hazard_y < SIZE, state.hazard_y, np.inf).min(axis=1)
+    passed = np.round((newest + rules.hazard / 2) / rules.fall).astype(np.int32)  # steps since it appeared
+    least, most = rules.gap
+    return np.maximum(least - passed, 1), most - passed
+
+
+def copies(data: Sequences, moments: Starts, count: int = 8, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """``count`` dreams of a perfect model from each moment, with the recorded actions: copies of the simulator, in which
+    all that chance has not decided yet is drawn anew: the sides of coming forks, and when and where hazards appear.
+
+    Frames (S, B, L, 32, 32), uint8, and 1 while no hit has come, (S, B, L).
+    """
+    rng, now = np.random.default_rng(seed), states(data, moments)
+    now = now.take(np.tile(np.arange(len(moments)), count))
+    now = now.reseeded(rng.integers(2**63, size=len(now.x)).astype(np.uint64))
+    fewest, most = waits(now, Rules())
+    now.countdown = rng.integers(fewest, most + 1).astype(np.int32)
+    frames, alive, hit = [], [], np.zeros(len(now.x), bool)
+    for push in moments.a[:, PAST:, 0].numpy().T:
+        hit |= advance(now, np.tile(push, count))
+        frames.append(draw(now)[..., 0])
+        alive.append(~hit)
+    each = (torch.from_numpy(np.stack(part, axis=1)) for part in (frames, alive))
+    shown, survival = (part.unflatten(0, (count, len(moments))) for part in each)
+    return shown, survival.float()
+
+
 @torch.no_grad()
 def decode(vae: ConvVAE, z: Tensor) -> Tensor:
     """Latents (..., Z) -> frames (..., 32, 32) in [0, 1]."""
@@ -346,14 +391,16 @@ class OpenLoop:
 
 
 def open_loop(
-    latents: Tensor,
+    dreamt: Tensor,
     moments: Starts,
     memories: Memories,
     rule: Rule,
     horizons: tuple[int, ...] = SHOWN,
     rows: slice = slice(0, 32),
 ) -> OpenLoop:
-    """The learner's ``open_loop_error`` on each episode by itself, so that intervals can be taken over episodes."""
+    """The learner's ``open_loop_error`` on each moment by itself, so that intervals can be taken over worlds. ``dreamt`` is
+    latents (S, B, L, Z), which are decoded, or frames (S, B, L, 32, 32).
+    """
     average_frame = torch.from_numpy(memories.train.frames).float().mean(0)[0, rows].div(255).flatten()
     chosen = [h - 1 for h in horizons]
     results = np.full((4, len(moments), len(horizons)), np.nan)
@@ -363,7 +410,9 @@ def open_loop(
             n = int(there.sum())  # the frames there are come first
             if n == 0:
                 continue
-            pictures = decode(memories.vae, latents[:, i : i + 1, chosen[:n]])[..., rows, :].flatten(-2)
+            shown = dreamt[:, i : i + 1, chosen[:n]]
+            shown = shown / 255 if shown.dtype == torch.uint8 else decode(memories.vae, shown)
+            pictures = shown[..., rows, :].flatten(-2)
             real = moments.frames[i : i + 1, chosen[:n]][..., rows, :].flatten(-2)
             present = moments.present[i, rows].flatten()
             one, average = rule(pictures, real, there[:, :n])
@@ -371,7 +420,7 @@ def open_loop(
                 [one, average, (present - real[0]).square().sum(-1), (average_frame - real[0]).square().sum(-1)]
             ).numpy()
     one_dream, average_dream, still, mean = results
-    return OpenLoop(one_dream, average_dream, still, mean, latents.shape[0])
+    return OpenLoop(one_dream, average_dream, still, mean, dreamt.shape[0])
 
 
 def reconstruction_error(memories: Memories, moments: Starts, horizon: int = 5) -> float:
@@ -380,6 +429,14 @@ def reconstruction_error(memories: Memories, moments: Starts, horizon: int = 5) 
     with one_thread():
         off = decode(memories.vae, memories.held_out.mu[rows]) - moments.frames[:, horizon - 1]
     return float(off.square().sum((1, 2))[moments.there[:, horizon - 1] > 0].mean())
+
+
+def light(memories: Memories, dreamt: Tensor, moments: Starts, horizon: int) -> float:
+    """The squared light of a dreamt frame above the agent and outside of the band, where hazards are: latents or frames."""
+    shown = dreamt[:, moments.there[:, horizon - 1] > 0, horizon - 1]
+    with one_thread():
+        shown = shown / 255 if shown.dtype == torch.uint8 else decode(memories.vae, shown)
+    return float(torch.cat([shown[..., :12, :], shown[..., 17:29, :]], dim=-2).square().sum((-1, -2)).mean())
 
 
 def mean_and_error(

@@ -23,7 +23,7 @@ QUESTIONS = (
             ),
             Choice(
                 "they are equally good",
-                "They are not: 20 steps ahead one dream is off by about a quarter more, as you will measure.",
+                "They are not: 20 steps ahead one dream of a perfect model is off by about a fifth more, as you will measure.",
             ),
         ),
     ),

@@ -43,6 +43,11 @@ from wmcourse.mdn_rnn import MDNRNN
 PINK = "#CC79A7"  # Okabe & Ito (2008), too
 FILM = (-3, 0, 1, 2, 3, 4, 6, 8, 10, 13, 17, 22)  # steps after the last frame that a film strip shows
 NOW = FILM.index(0)
+OVER: dict[str, Any] = {
+    "facecolor": "white",
+    "edgecolor": "none",
+    "framealpha": 0.9,
+}  # a legend that hides lines behind it
 
 
 def sheet(rows: list[NDArray[Any]], gap: int = 2, after: int | None = None) -> NDArray[Any]:
@@ -123,7 +128,7 @@ def free_running() -> Explorer:
         (lines[name],) = right.plot(steps, 0 * steps, color=colour, ls=dashes, lw=2, label=name)
     mark = right.axvline(5, color="black", lw=0.8, ls=":")
     right.set(xlabel="steps since the last look", ylabel="squared error ÷ v", ylim=(0, 3.4), xlim=(0, length))
-    right.legend(frameon=False, loc="upper left", fontsize=8, ncols=2)
+    right.legend(loc="upper left", fontsize=8, ncols=2, **OVER)
 
     def draw(rho: float, off: float, horizon: int) -> str:
         believed = min(rho + off, 0.995)
@@ -165,8 +170,8 @@ def free_running() -> Explorer:
     )
 
 
-def alignment(data: Sequences) -> Explorer:
-    """Which action made this step? The change of the agent's velocity against the action, shifted."""
+def pushes(data: Sequences, shift: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The action of ``shift`` steps later, and how the agent's velocity changed in this one, friction removed."""
     ended, x, velocity = data.ended.numpy(), data.agent_x.numpy(), data.agent_velocity.numpy()
     action = data.action.numpy()[:, 0]
     fine = np.ones(len(x), bool)
@@ -177,19 +182,29 @@ def alignment(data: Sequences) -> Explorer:
     fine &= free & np.roll(free, -1)
     rows = np.flatnonzero(fine)[:1500]
     change = velocity[rows + 1] - 0.8 * velocity[rows]  # friction keeps 0.8
+    return action[rows + shift], change
+
+
+def explained(data: Sequences, shift: int) -> float:
+    """The share of what moved the agent that the action of ``shift`` steps later explains."""
+    return float(np.corrcoef(*pushes(data, shift))[0, 1] ** 2)
+
+
+def alignment(data: Sequences) -> Explorer:
+    """Which action made this step? The change of the agent's velocity against the action, shifted."""
     figure, axes = stage(6.4, 3.3)
     (dots,) = axes.plot([], [], ".", color=BLUE, ms=3, alpha=0.5)
     axes.set(xlabel="action", ylabel="v(t+1) − 0.8·v(t), pixels", xlim=(-1.05, 1.05), ylim=(-0.75, 0.75))
     title = axes.set_title(" ", size=10)
 
     def draw(shift: int) -> str:
-        pushed = action[rows + shift]
+        pushed, change = pushes(data, shift)
         dots.set_data(pushed, change)
-        explained = np.corrcoef(pushed, change)[0, 1] ** 2
+        share = explained(data, shift)
         name = "a(t)" if shift == 0 else f"a(t{shift:+d})".replace("-", "−")
-        title.set_text(f"{name} explains {explained:.0%} of what moved the agent between frames t and t + 1")
+        title.set_text(f"{name} explains {share:.0%} of what moved the agent between frames t and t + 1")
         return (
-            f"{name}: <b>{explained:.1%}</b> of the push between frames t and t + 1 explained, over {len(rows):,} steps"
+            f"{name}: <b>{share:.1%}</b> of the push between frames t and t + 1 explained, over {len(change):,} steps"
         )
 
     return Explorer(
@@ -402,13 +417,13 @@ class ForkView:
         real = [axes.axvline(0, color="black", lw=1.2, label="what really came") for axes in (left, right)]
         left.set(xlim=(low, high), ylim=(0, 2.4), xlabel=f"latent dimension {j + 1}", ylabel="density")
         left.set_title("one step ahead, from the real past", size=10)
-        left.legend(frameon=False, fontsize=8, loc="upper left")
+        left.legend(fontsize=8, loc="upper left", **OVER)
         edges = np.linspace(low, high, 31)
         heaps = {name: right.stairs(np.zeros(30), edges, color=colour, fill=True, alpha=0.65, label=name)
                  for name, colour in (("went left", GREEN), ("went right", PINK), ("neither", GREY))}  # fmt: skip
         right.set(xlim=(low, high), ylim=(0, 28), xlabel=f"latent dimension {j + 1}", ylabel="dreams of 120")
         right.set_title("dreams that began before the fork", size=10)
-        right.legend(frameon=False, fontsize=8, loc="upper left")
+        right.legend(fontsize=8, loc="upper left", **OVER)
 
         def draw(ahead: int) -> str:
             row = self.fork.row + ahead
@@ -469,35 +484,39 @@ def sides_picture(counts: dict[str, Sides], chance: int) -> Image:
 
 
 def horizon_picture(
-    whole: OpenLoop, forecast: tuple[NDArray[Any], NDArray[Any]], floor: float, world: NDArray[Any]
+    whole: OpenLoop,
+    perfect: OpenLoop,
+    forecasts: dict[str, NDArray[Any]],
+    floor: float,
+    world: NDArray[Any],
 ) -> Image:
-    """Open-loop error against horizon with baselines; and how well dreams foretell a hit."""
-    figure, (left, right) = stage(9.4, 3.5, 2, width_ratios=(1.25, 1))
+    """Open-loop error against horizon, the network's and a perfect model's, with baselines; and how well each foretells a hit."""
+    figure, (left, right) = stage(9.4, 3.7, 2, width_ratios=(1.25, 1))
     for name, values, colour, dashes in (
         ("nothing moves", whole.still, GREY, "-."),
         ("the average frame", whole.mean, BLUE, "--"),
         ("one dream", whole.one, ORANGE, "-"),
-        (f"average of {whole.count} dreams", whole.average, GREEN, "-"),
-        ("of endlessly many", whole.endless, GREEN, ":"),
+        ("average of endless", whole.endless, ORANGE, ":"),
+        ("one perfect dream", perfect.one, GREEN, "-"),
+        ("average of endless", perfect.endless, GREEN, ":"),
     ):
         mean, error = mean_and_error(values, world)
         left.plot(SHOWN, mean, color=colour, ls=dashes, lw=2, label=name)
         left.fill_between(SHOWN, mean - SIDE * error, mean + SIDE * error, color=colour, alpha=0.18, lw=0)
     left.axhline(floor, color="black", lw=0.8, ls=":")
-    left.text(40, floor + 0.6, "what the VAE itself loses", ha="right", size=8)
-    left.set(xlabel="steps without a frame", ylabel="squared error of the frame", ylim=(0, 75), xlim=(0, 41))
-    left.legend(frameon=False, loc="upper left", fontsize=8, ncols=2)
-    dreamt, base = forecast
-    steps = np.arange(1, dreamt.shape[1] + 1)
-    for name, values, colour, dashes in (("dreams", dreamt, ORANGE, "-"), ("the base rate", base, BLUE, "--")):
+    left.text(40, floor - 0.6, "what the VAE itself loses", ha="right", va="top", size=8)
+    left.set(xlabel="steps without a frame", ylabel="squared error of the frame", ylim=(-3, 84), xlim=(0, 41))
+    left.legend(frameon=False, loc="upper left", fontsize=8, ncols=3)
+    for (name, values), colour, dashes in zip(forecasts.items(), (ORANGE, GREEN, BLUE), ("-", "-", "--"), strict=True):
         mean, error = mean_and_error(values, world)
+        steps = np.arange(1, len(mean) + 1)
         right.plot(steps, mean, color=colour, ls=dashes, lw=2, label=name)
         right.fill_between(steps, mean - SIDE * error, mean + SIDE * error, color=colour, alpha=0.18, lw=0)
     right.set(xlabel="steps ahead", ylabel="Brier score of “still alive?”", ylim=(0, 0.36), xlim=(0, 41))
     right.legend(frameon=False, loc="upper left", fontsize=8)
     return still(
         figure,
-        "Left: squared error of the decoded dream against the horizon, beside two baselines. Right: Brier score of the forecast to be still alive, by dreams and by the base rate",
+        "Left: squared error against the horizon of the network's dreams and of a perfect model's, of one and of the average of endlessly many, beside two baselines. Right: Brier score of the forecast to be still alive, by both and by the base rate",
     )
 
 
