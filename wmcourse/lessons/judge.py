@@ -187,7 +187,7 @@ def differentiate(answer: Answer, case: Case, outcome: Outcome, deadline: float)
 
 
 def explain(outcome: Outcome, again: Callable[[], Any], deadline: float, its_input: bool = False) -> None:
-    """Say in plain words what autograd refused, if it was that; find the line by doing it ``again``, where it is lost."""
+    """Say in plain words what autograd refused, if it was that; ``again`` finds the line where it is lost."""
     said = str(outcome.error) if type(outcome.error) is RuntimeError else ""
     if "leaf Variable that requires grad is being used in an in-place operation" in said:
         whose = "its input" if its_input else "a tensor that requires grad"
