@@ -340,7 +340,8 @@ def relation(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
         ratio = a[big] / b[big]
         if np.ptp(ratio) < 1e-3 * abs(ratio.mean()) and abs(ratio.mean()) > 1e-6 and abs(ratio.mean() - 1) > 1e-3:
             return f" Yours are {ratio.mean():.4g} times what they should be, everywhere."
-    if np.ptp(a - b) < 1e-4 * max(1.0, float(np.abs(a - b).mean())):
+    apart = float(np.abs(a - b).mean())
+    if np.ptp(a - b) < 1e-4 * max(1.0, apart) and np.ptp(a - b) < apart:
         return f" Yours are off by {np.mean(a - b):+.4g}, everywhere."
     wrong = np.mean(~np.isclose(a, b, 1e-3, 1e-5))
     return f" {wrong:.0%} of them are wrong." if wrong else f" By {np.abs(a - b).max():.1g} at most: rounding?"
