@@ -475,11 +475,11 @@ def backward_of_its_own(x: Tensor, y: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("answer", "words", "line"),
     [
-        (over_the_input, "writes into its input in place: autograd refuses. Make a new", "x[0] ="),
-        (over_the_input_by_torch, "writes into its input in place: autograd refuses.", "return dot(F.threshold_"),
+        (over_the_input, "writes in place into its input: autograd refuses. Make a new", "x[0] ="),
+        (over_the_input_by_torch, "writes in place into its input: autograd refuses.", "return dot(F.threshold_"),
         (over_what_is_needed, "writes in place into a tensor that the gradient still needs: autograd", "weight *= y"),
         (over_a_view, "writes in place into a tensor that the gradient still needs", "first += 0"),
-        (over_its_own_leaf, "writes into a tensor that requires grad in place: autograd refuses.", "step += 1"),
+        (over_its_own_leaf, "writes in place into a tensor that requires grad: autograd refuses.", "step += 1"),
         (backward_of_its_own, "writes in place into a tensor that the gradient still needs", "grown += 1"),
     ],
 )

@@ -191,7 +191,7 @@ def explain(outcome: Outcome, again: Callable[[], Any], deadline: float, its_inp
     said = str(outcome.error) if type(outcome.error) is RuntimeError else ""
     if "leaf Variable that requires grad is being used in an in-place operation" in said:
         whose = "its input" if its_input else "a tensor that requires grad"
-        outcome.refused = f"your function writes into {whose} in place: autograd refuses. Make a new tensor"
+        outcome.refused = f"your function writes in place into {whose}: autograd refuses. Make a new tensor"
         outcome.refused += "." if its_input else ", or write under `torch.no_grad()`."
     elif "modified by an inplace operation" in said or "is being modified inplace" in said:
         outcome.refused = (

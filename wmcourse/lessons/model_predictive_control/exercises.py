@@ -1707,6 +1707,12 @@ RICCATI = Exercise(
             "u = −K·s has the minus already: K itself comes without.",
         ),
         Mistake(
+            "a minus too many in the gain",
+            regulated(gain=lambda a, b, q, r, p: -torch.linalg.solve(r + b.T @ p @ b, b.T @ p @ a)),
+            "Your K has the minus of u = −K·s in it, and A − B·K then has it twice: P grows, as if the action pushed away from 0. K itself "
+            "comes without.",
+        ),
+        Mistake(
             "as if actions were free",
             regulated(gain=lambda a, b, q, r, p: torch.linalg.solve(b.T @ p @ b, b.T @ p @ a)),
             "R is missing under the fraction: R + BᵀPB. Without it the controller pays any price to be at 0 tomorrow.",

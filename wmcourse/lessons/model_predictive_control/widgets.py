@@ -303,7 +303,7 @@ def opening() -> Image:
         plans = fan(state, horizon)
         survive.append(int(plans.alive.sum()))
         fan_panel(axes, plans, hazards)
-        axes.set(title=f"64 plans, {horizon} step{'s' * (horizon > 1)} ahead:\n{survive[-1]} survive", ylim=(0, 12.5))
+        axes.set(title=f"64 random plans, {horizon} step{'s' * (horizon > 1)}:\n{survive[-1]} survive", ylim=(0, 12.5))
         axes.set_yticks([0, 2, 4, 6, 8, 10, 12])
         axes.set_ylabel("steps ahead")
     middle.plot([], [], color=BLUE, lw=1.5, label="a plan that survives")
