@@ -531,7 +531,7 @@ bowl = torch.autograd.functional.hessian(
 )
 curved = torch.linalg.eigvalsh(bowl)
 most, least = curved[-1].item(), curved[0].item()
-print(f"curvature of 10 actions' cost: {most:.3f} in one direction, {least:.4f} in another: {most / least:.0f} times")
+print(f"curvature of 10 actions' cost: {most:.3f} one way, {least:.4f} another: {most / least:.0f} times as much")
 regret_picture(regrets)
 
 # %% [markdown]
@@ -601,10 +601,10 @@ tables = {(every, noise): replan(errors, every, noise) for noise in (0.0, 0.5) f
 
 def row(label: str, values: list[tuple[float, float]]) -> None:
     """One line of the table: a mean and half of its interval for each error of gravity."""
-    print(f"{label:34s}" + "".join(f"{mean:7.0f} ± {half:<3.0f}" for mean, half in values))
+    print(f"{label:32s}" + "   ".join(f"{round(mean):5d} ± {half:2.0f}" for mean, half in values))
 
 
-print("by how much gravity is wrong:     " + "".join(f"{error:+7.0%}      " for error in errors))
+print(f"{'by how much gravity is wrong:':32s}" + "   ".join(f"{error:+10.0%}" for error in errors))
 for (every, noise), rows in tables.items():
     row(f"noise {noise:3.1f}, {every:2d} steps of each plan", [interval(returns) for returns in rows])
 lost = {}  # by the error, in percent of what the right model gets
@@ -633,7 +633,7 @@ display(replan_picture(errors, tables), lesson.questions["gravity"].reveal())
 
 # %% [markdown]
 # Planned at each step and with a quiet motor, a gravity that is wrong by 10 % either way costs next to nothing: about 3 ± 3 percent where it is too weak, and nothing where it is too strong. Carried out to its end, *no* plan works, not even one by a perfect model: its last steps were made without a thought for what comes after. In between it depends on the sign, and here is a surprise: believing in too *much* gravity does no harm, or
-# even helps where there is noise and the plan is long in use. Perhaps because it pushes harder than it thinks it must: the exact controller's gain, in the last line, does so, if only a little. That is a guess, not a measurement. Believing in too little is what fails, with the noisy motor by some 15 % even when planned at each step. A model's error is not a number, it has a direction. (A learned model is wrong in ways that no percentage describes, and a planner goes looking for them: lesson 11.)
+# even helps where there is noise and the plan is long in use. Perhaps because it pushes harder than it thinks it must: the exact controller's gain, in the last line, does so, if only a little. That is a guess, not a measurement. Believing in too little is what fails, with the noisy motor by 16 ± 8 percent even when planned at each step. A model's error is not a number, it has a direction. (A learned model is wrong in ways that no percentage describes, and a planner goes looking for them: lesson 11.)
 #
 # **Dodge.** The same loop on Dodge's true dynamics: the forks to come are unknown. *Greedy* flees from the nearest hazard and plans nothing. 200 episodes, the same for all; 64 random plans for each decision.
 
