@@ -2,6 +2,7 @@
 
 import random
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -199,9 +200,9 @@ STEP = Step(
 )  # fmt: skip
 
 
-def said(answer: Any, kind: type[CheckFailed] = WrongAnswer) -> str:
+def said(answer: Any, kind: type[CheckFailed] = WrongAnswer, step: Step = STEP) -> str:
     with pytest.raises(kind) as failure:
-        STEP.check(answer)
+        step.check(answer)
     assert type(failure.value) is kind
     return str(failure.value)
 
@@ -253,6 +254,18 @@ def test_other_symbols_are_strangers() -> None:
     assert said(sp.Symbol("z") + x) == "✗ cost: not of this step: z. Write it with p, x."
     twin = said(sp.Symbol("x") ** 2 / 2)
     assert "not of this step: x. It has the right name, but was made anew: use the lesson's own" in twin
+
+
+def test_an_average_is_missed_only_where_something_random_is_left() -> None:
+    of = "Write it with p, x."
+    drawn, noise = sp.symbols("z epsilon", real=True)
+    assert said(x + drawn) == f"✗ cost: not of this step: z. z is random: is an average left to take? {of}"
+    assert "epsilon, z. epsilon and z are random: is an average" in said(x + drawn * noise)
+    assert said(sp.exp(p) * f(sp.Symbol("e"))) == f"✗ cost: not of this step: e. {of}"  # a function averages nothing
+    kick = sp.Symbol("w", real=True)
+    of_its_own = replace(STEP, random=(kick,))
+    assert "w is random" in said(x + kick, step=of_its_own)
+    assert "random" not in said(x + drawn, step=of_its_own)
 
 
 @pytest.mark.parametrize("answer", [sp.nan, sp.zoo, sp.oo, float("nan"), float("inf"), f(x), sp.O(x**2)])

@@ -181,7 +181,9 @@ def one_by_one(x: Tensor, y: Tensor) -> Iterator[Tensor]:
         (lambda x, y: {1.0, 2.0}, "it returns set"),
         (lambda x, y: dot, "it returns function"),
         (lambda x, y: 3 + 4j, "it returns complex"),
-        (lambda x, y: ((dot(x, y),), 1), "it returns tuple"),
+        (lambda x, y: ((dot(x, y),), 1), "tuple, which is neither a tensor, an array nor a number. Make one"),
+        (lambda x, y: (1, dot(x, y).tolist()), "list, which is neither a tensor, an array nor a number. Make"),
+        (lambda x, y: (1, x.max(1)), "max, which is neither a tensor, an array nor a number. It holds two"),
         (lambda x, y: (dot(x, y),), "a tuple with one thing in it. Is there a comma too many?"),
         (lambda x, y: [dot(x, y)], "a list with one thing in it"),
         (lambda x, y: dot(x, y).tolist(), "it returns 3 things, where one thing should come"),
@@ -204,8 +206,14 @@ def one_by_one(x: Tensor, y: Tensor) -> Iterator[Tensor]:
         (lambda x, y: dot(x, y).to("meta"), "a tensor that is no plain array of numbers"),
         (lambda x, y: torch.zeros(1).expand(10**12), "it returns 1000000000000 numbers, far too many"),
         (lambda x, y: np.broadcast_to(0.0, (10**12,)), "far too many"),
-        (lambda x, y: 0, "a plain number, not a tensor, and so no gradient can pass"),
-        (lambda x, y: dot(x, y).detach().numpy(), "a plain array, not a tensor"),
+        (lambda x, y: 0, "it returns a plain int, 0, not a tensor: `.item()`, `float()` and"),
+        (lambda x, y: 2.5, "returns a plain float, 2.5, not a tensor"),
+        (lambda x, y: np.float32(2.5), "it returns a plain float32, 2.5, not a tensor"),
+        (
+            lambda x, y: dot(x, y).mean().item(),
+            "leave torch, and a gradient ends there. Return a tensor of shape (3,).",
+        ),
+        (lambda x, y: dot(x, y).detach().numpy(), "it returns a NumPy array of float32, not a tensor"),
         (lambda x, y: dot(x, y).double(), "it returns float64 for these inputs, where float32 should come"),
         (lambda x, y: dot(x, y).long(), "it returns int64 for these inputs"),
         (lambda x, y: dot(x, y) > 0, "it returns bool for these inputs"),
@@ -422,6 +430,72 @@ def test_a_crash_tells_what_was_printed_and_no_more_than_it_must() -> None:
     space: dict[str, Any] = {}
     exec("def nowhere(x, y):\n    return z", space)
     assert "where     line 2\n" in said(space["nowhere"], kind=AnswerCrashed)  # its text is not known
+
+
+# What autograd refuses: a write that leaves the values as they are, so that only the gradient tells.
+
+
+def over_the_input(x: Tensor, y: Tensor) -> Tensor:
+    x[0] = 1.0 * x[0]
+    return dot(x, y)
+
+
+def over_the_input_by_torch(x: Tensor, y: Tensor) -> Tensor:
+    return dot(F.threshold_(x, -100.0, 0.0), y)
+
+
+def over_what_is_needed(x: Tensor, y: Tensor) -> Tensor:
+    total = dot(x, y)
+    total += 0  # harmless: nobody needs what was there
+    weight = x.exp()
+    weight *= y  # the slope of exp is what was there
+    return total + weight.sum(-1) - (x.exp() * y).sum(-1)
+
+
+def over_a_view(x: Tensor, y: Tensor) -> Tensor:
+    first, *_ = (1 * x).unbind(0)
+    first += 0
+    return dot(x, y)
+
+
+def over_its_own_leaf(x: Tensor, y: Tensor) -> Tensor:
+    step = torch.zeros(3, dtype=x.dtype, requires_grad=True)
+    step += 1
+    return dot(x, y) + step
+
+
+def backward_of_its_own(x: Tensor, y: Tensor) -> Tensor:
+    step = torch.zeros(3, dtype=x.dtype, requires_grad=True)
+    grown = step.exp()
+    grown += 1
+    grown.sum().backward()
+    return dot(x, y) + step.detach()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "line"),
+    [
+        (over_the_input, "writes in place into its input: autograd refuses. Make a new", "x[0] ="),
+        (over_the_input_by_torch, "writes in place into its input: autograd refuses.", "return dot(F.threshold_"),
+        (over_what_is_needed, "writes in place into a tensor that the gradient still needs: autograd", "weight *= y"),
+        (over_a_view, "writes in place into a tensor that the gradient still needs", "first += 0"),
+        (over_its_own_leaf, "writes in place into a tensor that requires grad: autograd refuses.", "step += 1"),
+        (backward_of_its_own, "writes in place into a tensor that the gradient still needs", "grown += 1"),
+    ],
+)
+def test_what_autograd_refuses_is_said_in_plain_words(answer: Any, words: str, line: str) -> None:
+    text = said(answer, kind=AnswerCrashed)
+    assert text.startswith("! dot: your function writes in")
+    assert words in text.splitlines()[0]
+    source = Path(__file__).read_text().splitlines()
+    number = int(text.split("  where     line ")[1].split(":")[0])
+    assert source[number - 1].strip().startswith(line)
+    assert "\n  torch     " in text
+    assert "Traceback" not in text
+
+
+def test_other_errors_of_torch_are_left_as_they_are() -> None:
+    assert "your code stopped with RuntimeError: mat1" in said(lambda x, y: x @ x, kind=AnswerCrashed)
 
 
 def test_a_wrong_answer_tells_what_was_printed() -> None:

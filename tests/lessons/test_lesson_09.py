@@ -7,7 +7,9 @@ import torch
 from wmcourse.lessons.model_predictive_control.experiment import (
     UPRIGHT,
     Pendulums,
+    dodge_moment,
     exactly,
+    fan,
     follow,
     linear_step,
     quadratic,
@@ -54,6 +56,23 @@ def test_who_starts_in_the_same_place_meets_the_same_noise() -> None:
     assert torch.equal(seen[0], seen[2])
     assert reward[0] == reward[2]
     assert not torch.equal(seen[0], seen[1])
+
+
+def test_near_the_top_feedback_forgives_thirty_percent() -> None:
+    for error in (-0.3, -0.1, 0.0, 0.1, 0.3):
+        loops = balancing(error, 0.0)
+        assert loops["closed"][2] < 0.9
+        assert loops["open"][2] > 1.2
+        assert abs(loops["closed"][0][-1]) < 1e-3
+
+
+def test_a_plan_is_drawn_to_the_step_at_which_it_is_hit() -> None:
+    plans = fan(dodge_moment(), 12)
+    assert 0 < plans.alive.sum() < len(plans.alive)
+    assert (plans.end[plans.alive] == 12).all()
+    ended = plans.end[~plans.alive]
+    assert ((ended >= 1) & (ended <= 12)).all()
+    assert fan(dodge_moment(), int(ended.min()) - 1).alive.all()
 
 
 def test_with_a_true_model_and_a_quiet_motor_both_loops_do_the_same() -> None:

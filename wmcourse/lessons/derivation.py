@@ -21,6 +21,7 @@ from wmcourse.lessons.judge import SECONDS, OutOfTime, limited, short
 POINTS, DIGITS = 12, 30
 Z, MU = sp.symbols("z mu", real=True)
 SIGMA = sp.Symbol("sigma", positive=True)
+DRAWN = (Z, sp.Symbol("epsilon", real=True))  # what lessons call a random number, unless a step says otherwise
 
 
 def normal(z: sp.Expr, mu: sp.Expr, sigma: sp.Expr) -> sp.Expr:
@@ -130,6 +131,7 @@ class Step(Task):
 
     expected: sp.Expr = field(kw_only=True)
     assumptions: str = field(kw_only=True)  # in words, such as "μ real, σ > 0"
+    random: tuple[sp.Symbol, ...] = field(default=DRAWN, kw_only=True)  # what a result is to be averaged over
 
     @property
     def call(self) -> str:
@@ -165,7 +167,11 @@ class Step(Task):
         if strangers:
             twins = {str(s) for s in allowed} & {str(s) for s in strangers}
             made = " It has the right name, but was made anew: use the lesson's own symbols." if twins else ""
-            made = made or (" Is an average left to be taken? `.doit()` takes it." if answer.atoms(sp.Function) else "")
+            drawn = [str(s) for s in strangers if s in self.random]
+            if drawn and not made:
+                made = (
+                    f" {' and '.join(drawn)} {'is' if len(drawn) == 1 else 'are'} random: is an average left to take?"
+                )
             raise WrongAnswer(
                 f"✗ {self.name}: not of this step: {', '.join(map(str, strangers))}.{made} "
                 f"Write it with {', '.join(sorted(map(str, self.expected.free_symbols)))}."

@@ -218,8 +218,11 @@ class Exercise(Task):
             what = f"it did not come back within {judge.SECONDS:g} seconds. Is there a loop that never ends?"
         else:
             what = f"your code stopped with {judge.short(''.join(traceback.format_exception_only(error)))}"
+            if outcome.refused:
+                what = f"{outcome.refused}\n\n  torch     {judge.short(str(error), 120)}"
+        where = outcome.line or judge.where(error)
         raise AnswerCrashed(
-            f"! {self.name}: {what}\n\n  where     {judge.where(error)}\n  inputs    {describe(case)}{printed}"
+            f"! {self.name}: {what}\n\n  where     {where}\n  inputs    {describe(case)}{printed}"
             f"\n\nStuck? {self.call}.hint()"
         )
 
@@ -234,7 +237,7 @@ class Exercise(Task):
         for i, (a, b) in enumerate(zip(got.values, right.values, strict=True)):
             which = f"output {i + 1}: " if len(right.values) > 1 else ""
             if right.kinds[i] == "tensor" and got.kinds[i] != "tensor":
-                return f"{which}it returns a plain {got.kinds[i]}, not a tensor, and so no gradient can pass through."
+                return which + no_tensor(got, right, i)
             if a.shape != b.shape:
                 return f"{which}it returns the shape {a.shape}, where {b.shape} should come."
             if a.dtype != b.dtype and right.kinds[i] != "number":
@@ -287,6 +290,16 @@ class Exercise(Task):
         return "\n".join(lines) + f"\n\nStuck? {self.call}.hint()"
 
 
+def no_tensor(got: Outcome, right: Outcome, i: int) -> str:
+    """What came in place of a tensor, and what to return."""
+    if got.kinds[i] == "array":
+        came, leaves = f"a NumPy array of {got.values[i].dtype}", "`.numpy()` and `np.` leave torch"
+    else:
+        came, leaves = f"a plain {got.types[i]}, {show(got.values[i])}", "`.item()`, `float()` and `math.` leave torch"
+    cut = ", and a gradient ends there" if right.gradients else ""
+    return f"it returns {came}, not a tensor: {leaves}{cut}. Return a tensor of shape {right.values[i].shape}."
+
+
 def level(got: Outcome, right: Outcome) -> Outcome:
     """``got`` with the right one's numbers wherever shape and type agree and all are finite: only the form is left."""
 
@@ -327,7 +340,8 @@ def relation(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
         ratio = a[big] / b[big]
         if np.ptp(ratio) < 1e-3 * abs(ratio.mean()) and abs(ratio.mean()) > 1e-6 and abs(ratio.mean() - 1) > 1e-3:
             return f" Yours are {ratio.mean():.4g} times what they should be, everywhere."
-    if np.ptp(a - b) < 1e-4 * max(1.0, float(np.abs(a - b).mean())):
+    apart = float(np.abs(a - b).mean())
+    if np.ptp(a - b) < 1e-4 * max(1.0, apart) and np.ptp(a - b) < apart:
         return f" Yours are off by {np.mean(a - b):+.4g}, everywhere."
     wrong = np.mean(~np.isclose(a, b, 1e-3, 1e-5))
     return f" {wrong:.0%} of them are wrong." if wrong else f" By {np.abs(a - b).max():.1g} at most: rounding?"

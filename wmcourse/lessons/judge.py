@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.overrides import TorchFunctionMode
 
 from wmcourse.lessons.threads import one_thread
 
@@ -59,11 +60,14 @@ class Outcome:
 
     values: list[NDArray[Any]] = field(default_factory=list)  # one for each thing returned
     kinds: list[str] = field(default_factory=list)  # "tensor", "array" or "number"
+    types: list[str] = field(default_factory=list)  # as Python calls them: "Tensor", "float", "float64", …
     gradients: dict[str, NDArray[Any] | None] = field(default_factory=dict)
     mutated: list[str] = field(default_factory=list)
     printed: str = ""
     complaint: str = ""  # why what was returned cannot be judged at all
     error: BaseException | None = None
+    refused: str = ""  # in plain words, where autograd would not have what the answer does
+    line: str = ""  # of the learner's, where the error itself does not know it
 
 
 def ask(answer: Answer, case: Case, seconds: float = SECONDS, numpy: bool = False) -> Outcome:
@@ -73,6 +77,7 @@ def ask(answer: Answer, case: Case, seconds: float = SECONDS, numpy: bool = Fals
     inputs = convert(case.inputs, numpy)
     result = call(answer, inputs, outcome, deadline)
     if outcome.error is not None:
+        explain(outcome, lambda: answer(*convert(case.inputs, numpy).values()), deadline)
         return outcome
     for name, before in convert(case.inputs, numpy).items():
         if not same(before, inputs[name]):
@@ -136,6 +141,10 @@ def take(leaf: Any, outcome: Outcome) -> str:
             leaf.close()
         write = {"generator": " Write `return`, not `yield`.", "coroutine": " Write `def`, not `async def`."}
         more = write.get(kind.__name__, "")
+        if kind in (list, tuple):
+            more = " Make one tensor of what is in it: `torch.stack(…)`, or `torch.tensor(…)` for plain numbers."
+        if kind.__module__ == "torch.return_types" and hasattr(leaf, "indices"):
+            more = " It holds two things: `.values` and `.indices`."
         return f"it returns {kind.__name__}, which is neither a tensor, an array nor a number.{more}"
     if value.dtype.kind not in "biuf":  # complex, text, Python's own whole numbers when they are endless
         return f"it returns {value.dtype}, where plain numbers should come."
@@ -143,14 +152,20 @@ def take(leaf: Any, outcome: Outcome) -> str:
         return f"it returns {value.size} numbers, far too many."
     outcome.values.append(np.array(value, copy=True))
     outcome.kinds.append(name)
+    outcome.types.append(kind.__name__)
     return ""
 
 
 def differentiate(answer: Answer, case: Case, outcome: Outcome, deadline: float) -> None:
     """The gradient of a fixed random weighting of all that is returned, by each input the case names."""
-    inputs = convert(case.inputs, numpy=False)
-    for name in case.gradients:
-        inputs[name].requires_grad_()
+
+    def fresh() -> dict[str, Any]:
+        inputs = convert(case.inputs, numpy=False)
+        for name in case.gradients:
+            inputs[name].requires_grad_()
+        return inputs
+
+    inputs = fresh()
 
     def weighted() -> None:
         result = answer(*inputs.values())
@@ -163,9 +178,57 @@ def differentiate(answer: Answer, case: Case, outcome: Outcome, deadline: float)
             total.backward()
 
     call(weighted, {}, outcome, deadline)
+    if outcome.error is not None:
+        explain(outcome, lambda: answer(*fresh().values()), deadline, its_input=True)
+        return
     for name in case.gradients:
         gradient = inputs[name].grad
         outcome.gradients[name] = None if gradient is None else gradient.numpy().copy()
+
+
+def explain(outcome: Outcome, again: Callable[[], Any], deadline: float, its_input: bool = False) -> None:
+    """Say in plain words what autograd refused, if it was that; ``again`` finds the line where it is lost."""
+    said = str(outcome.error) if type(outcome.error) is RuntimeError else ""
+    if "leaf Variable that requires grad is being used in an in-place operation" in said:
+        whose = "its input" if its_input else "a tensor that requires grad"
+        outcome.refused = f"your function writes in place into {whose}: autograd refuses. Make a new tensor"
+        outcome.refused += "." if its_input else ", or write under `torch.no_grad()`."
+    elif "modified by an inplace operation" in said or "is being modified inplace" in said:
+        outcome.refused = (
+            "your function writes in place into a tensor that the gradient still needs: autograd refuses. "
+            "Make a new tensor: `x = x + 1`, not `x += 1`."
+        )
+        watch = Writes()
+
+        def watched() -> None:
+            with watch, torch.autograd.graph.saved_tensors_hooks(watch.keep, lambda kept: kept):
+                again()
+
+        call(watched, {}, Outcome(), deadline)
+        outcome.line = watch.line
+
+
+class Writes(TorchFunctionMode):
+    """Finds the learner's line that first writes in place into what was kept for the gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[torch.Tensor] = []
+        self.line = ""
+
+    def keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        self.kept.append(tensor)
+        return tensor
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        target = args[0] if args and isinstance(args[0], torch.Tensor) else None
+        before = None if target is None else target._version
+        result = function(*args, **(kwargs or {}))
+        if target is not None and target._version != before and not self.line:
+            memory = target.untyped_storage().data_ptr()
+            if any(kept.untyped_storage().data_ptr() == memory for kept in self.kept):
+                self.line = innermost(traceback.extract_stack())
+        return result
 
 
 def call(answer: Answer, inputs: dict[str, Any], outcome: Outcome, deadline: float) -> Any:
@@ -274,9 +337,14 @@ def unfinished(error: BaseException) -> bool:
 
 def where(error: BaseException) -> str:
     """The line of the learner's own code in which an error came up: 'line 3: `return mu * s`'."""
-    mine = [step for step in traceback.extract_tb(error.__traceback__) if learners(step)]
+    return innermost(traceback.extract_tb(error.__traceback__)) or "outside of your function"
+
+
+def innermost(steps: traceback.StackSummary) -> str:
+    """The last of some steps that is the learner's: 'line 3: `return mu * s`', or "" where none is."""
+    mine = [step for step in steps if learners(step)]
     if not mine:
-        return "outside of your function"
+        return ""
     return f"line {mine[-1].lineno}" + (f": `{short(mine[-1].line, 120)}`" if mine[-1].line else "")
 
 

@@ -68,6 +68,31 @@ STEPS = (
                 -a * b * p * s / (r + b * p),
                 "p·(a·s + b·u)² has the slope 2·p·b·(a·s + b·u): in front of u stands b·b·p.",
             ),
+            Mistake(
+                "the state forgotten",
+                -a * b * p / (r + b**2 * p),
+                "u depends on where you are: s comes with a in the slope, 2·p·b·(a·s + b·u), and stays in the action.",
+            ),
+            Mistake(
+                "b forgotten above",
+                -a * p * s / (r + b**2 * p),
+                "By the chain rule the slope of p·(a·s + b·u)² is 2·p·b·(a·s + b·u): the b stands before both terms in the bracket.",
+            ),
+            Mistake(
+                "p forgotten below",
+                -a * b * p * s / (r + b**2),
+                "p multiplies the whole bracket (a·s + b·u), so it stands with b² as well: r + b²·p.",
+            ),
+            Mistake(
+                "the slope, not yet solved",
+                2 * r * u + 2 * p * b * (a * s + b * u),
+                "That is the slope by u, and it is right. Set it to 0 and solve for u: the best action has no u in it.",
+            ),
+            Mistake(
+                "the least cost, not the action",
+                q * s**2 + a**2 * p * r * s**2 / (r + b**2 * p),
+                "You have put the best u in already: this is what it costs, and the next step's answer. Here u itself is asked for.",
+            ),
         ),
         (-(a * b * p) / (b**2 * p + r) * s, -a * s / (b + r / (b * p))),
         expected=BEST_ACTION,
@@ -134,6 +159,21 @@ STEPS = (
                 COST_TO_GO * s**2,
                 "Right as the cost; the step asks for what stands in front of s².",
             ),
+            Mistake(
+                "the next state not squared",
+                q + r * GAIN**2 + p * (a - b * GAIN),
+                "What is paid for tomorrow is p·(a·s + b·u)²: with u = −K·s it is p·(a − b·K)²·s². You have the bracket without its square.",
+            ),
+            Mistake(
+                "b forgotten in front of u",
+                q + r * GAIN**2 + p * (a - GAIN) ** 2,
+                "The state after the action is a·s + b·u = (a − b·K)·s: the action comes with its b.",
+            ),
+            Mistake(
+                "p forgotten",
+                q + a * (a - b * GAIN),
+                "a·p·(a − b·K) is right, and a short way to it; but the p of tomorrow stands before it.",
+            ),
         ),
         (q + a**2 * p - (a * b * p) ** 2 / (r + b**2 * p), q + a**2 / (1 / p + b**2 / r)),
         expected=COST_TO_GO,
@@ -190,10 +230,31 @@ STEPS = (
                 sp.sqrt(DRIFT),
                 "This is the standard deviation. The step asks for the variance.",
             ),
+            Mistake(
+                "a negative variance",
+                -DRIFT,
+                "The sum of 1 + a² + … + a^(2(L−1)) is (a^(2L) − 1)/(a² − 1), or (1 − a^(2L))/(1 − a²): both lines the same way round.",
+            ),
+            Mistake(
+                "the oldest error alone",
+                sigma**2 * a ** (2 * L - 2),
+                "That is what the first w has grown to. Each step brings a new one, and those that came later have grown less: add them up.",
+            ),
+            Mistake(
+                "as if it were always the same error",
+                sigma**2 * ((a**L - 1) / (a - 1)) ** 2,
+                "Here the *errors* are added up and then squared, as if all w were one and the same. They are independent: their variances add.",
+            ),
+            Mistake(
+                "σ not squared",
+                sigma * (a ** (2 * L) - 1) / (a**2 - 1),
+                "σ is the standard deviation of one w; its variance is σ².",
+            ),
         ),
         (sigma**2 * (1 - a ** (2 * L)) / (1 - a**2), sigma**2 * ((a**2) ** L - 1) / ((a - 1) * (a + 1))),
         expected=DRIFT,
         assumptions="a real, a² ≠ 1, σ > 0, L = 1, 2, 3, …",
+        random=(w,),
     ),
 )
 

@@ -124,6 +124,9 @@ def scored(
     memory: bool = True,
     first: bool = False,
     detach: bool = False,
+    weigh: bool = True,
+    verdict: bool = False,
+    per_step: bool = False,
     after: Callable[[Tensor], Tensor] | None = None,
 ) -> Answer:
     """The score with one thing changed."""
@@ -142,9 +145,10 @@ def scored(
             previous, left = reward, s
             s, reward, done = step(s if memory else start, actions[:, 0 if first else t])
             s = tuple(p.detach() for p in s) if detach else s
+            done = (done > 0.5).to(total) if verdict else done
             if death == "before":
                 alive = alive * (1 - done)
-            total = total + gamma(discount, t) * alive * (previous if late else reward)
+            total = total + gamma(discount, t) * (alive if weigh else 1) * (previous if late else reward)
             if death == "after":
                 alive = alive * (1 - done)
             if death == "one step":
@@ -153,6 +157,7 @@ def scored(
                 alive = alive - done
             if every and terminal_value is not None:
                 total = total + gamma(discount, t + 1) * alive * terminal_value(s)
+        total = total / length if per_step else total
         if terminal_value is not None and not every and end_state:
             value = terminal_value({"last": s, "before": left, "first": start}[end_state])
             total = total + end(discount, length) * (alive if end_alive else 1) * value
@@ -246,6 +251,16 @@ SCORE = Exercise(
             "hazards with a smile.",
         ),
         Mistake(
+            "the dead earn on",
+            scored(weigh=False),
+            "`alive` is kept, but no reward is multiplied by it: who died in step 1 is paid for all the others. r_{t+1} counts with P(alive at t).",
+        ),
+        Mistake(
+            "a verdict in place of a chance",
+            scored(verdict=True),
+            "`done` is a chance, and you make a yes or no of it (`> 0.5`). A plan that dies with 0.4 at each step would look safe; and a verdict has no slope, so gradients see no danger.",
+        ),
+        Mistake(
             "rising from the dead",
             scored(death="one step"),
             "`alive = 1 - done` knows only the last step. The chances multiply: P(alive at t+1) = P(alive at t)·(1 − P(done)).",
@@ -262,10 +277,20 @@ SCORE = Exercise(
             "γᵗ is missing: a reward in t steps counts as much as one now.",
         ),
         Mistake(
+            "no discount, not even beyond",
+            scored(gamma=lambda d, t: 1.0, end=lambda d, length: 1.0),
+            "`discount` is not used at all. γᵗ stands before the reward of step t, and γᴸ before what lies beyond.",
+        ),
+        Mistake(
             "the discount one step early",
             scored(gamma=lambda d, t: d ** (t + 1)),
             "The first reward comes with γ⁰ = 1 here. With γᵗ⁺¹ all plans are still in order, but the terminal value, γᴸ, then counts "
             "too much beside them.",
+        ),
+        Mistake(
+            "everything discounted once more",
+            scored(gamma=lambda d, t: d ** (t + 1), end=lambda d, length: d ** (length + 1)),
+            "The first reward comes with γ⁰ = 1 here; yours has γ¹, and all else one γ more as well. No plan changes its place by that, but it is another number than the formula's: t begins at 0.",
         ),
         Mistake(
             "the same discount at each step",
@@ -334,6 +359,16 @@ SCORE = Exercise(
             "one score for each world",
             scored(after=lambda total: total.mean(dim=1, keepdim=True).expand_as(total)),
             "The candidates of a world were averaged: all its plans score the same, and there is nothing left to choose by.",
+        ),
+        Mistake(
+            "worlds and candidates exchanged",
+            scored(after=lambda total: total.reshape(total.shape[::-1]).T),
+            "The rows are world 0's candidates, then world 1's. `.view(candidates, worlds).T` cuts them as if they were candidate 0 of each world first: the shape is right, and the scores are dealt out to others.",
+        ),
+        Mistake(
+            "the mean over the steps",
+            scored(per_step=True),
+            "The rewards are averaged over the steps. A return is a sum: with a mean, a plan's length and what lies beyond no longer weigh against each other.",
         ),
         Mistake(
             "the last step left out",
@@ -460,6 +495,18 @@ def shot(
     return wrong
 
 
+def the_dice(score: Answer, dice: Tensor, low: float, high: float) -> Pair:
+    """The winning throw as it came, not stretched."""
+    scores = score(low + (high - low) * dice).nan_to_num(nan=-math.inf)
+    return dice[torch.arange(len(dice)), scores.argmax(dim=1)], scores.amax(dim=1)
+
+
+def a_nan_with_it(score: Answer, dice: Tensor, low: float, high: float) -> Pair:
+    """Well chosen, but the score that is returned is the largest of the raw ones."""
+    plan, _ = shoot(score, dice, low, high)
+    return plan, score(low + (high - low) * dice).max(dim=1).values
+
+
 def one_winner(scores: Tensor) -> Tensor:
     return (scores.flatten().argmax() % scores.shape[1]).expand(len(scores))
 
@@ -549,6 +596,26 @@ SHOOT = Exercise(
             "only the first action",
             shot(back=lambda plans, scores, best: (plans[torch.arange(len(plans)), best][:, 0], scores.amax(dim=1))),
             "It is the first action that will be done. But return the whole plan: the next decision starts from its rest.",
+        ),
+        Mistake(
+            "the dice returned, not the plan",
+            the_dice,
+            "What you return is the winning throw as it came, in [0, 1). The plan is what was scored: the stretched one.",
+        ),
+        Mistake(
+            "the score of a plan that broke down",
+            a_nan_with_it,
+            "The plan is well chosen, but the score beside it is the largest of the raw scores, and for torch that is NaN. Take the score at the same index as the plan.",
+        ),
+        Mistake(
+            "the index in place of the score",
+            shot(back=lambda plans, scores, best: (plans[torch.arange(len(plans)), best], best)),
+            "Second comes the best plan's score, (W,). You return its index.",
+        ),
+        Mistake(
+            "score and plan exchanged",
+            shot(back=lambda plans, scores, best: (scores.amax(dim=1), plans[torch.arange(len(plans)), best])),
+            "First the plan (W, L, A), then its score (W,).",
         ),
         Mistake(
             "the last throw",
@@ -643,6 +710,11 @@ SHIFT = Exercise(
             "shifted the wrong way",
             lambda plan: torch.cat([plan[..., :1, :], plan[..., :-1, :]], dim=-2),
             "This delays the plan by a step: the action that was just done would be done again.",
+        ),
+        Mistake(
+            "rolled the wrong way",
+            lambda plan: plan.roll(1, dims=-2),
+            "`roll` with +1 moves each action to a *later* place: the last one would be done first. And it brings round what it pushes out: what is needed is the last action twice.",
         ),
         Mistake(
             "one step shorter",
@@ -784,6 +856,7 @@ def receded(
     late_memory: bool = False,
     early_memory: bool = False,
     total: Callable[[Tensor], Tensor] = lambda rewards: rewards.sum(dim=1),
+    done: Callable[[list[Tensor]], Tensor] = lambda actions: torch.stack(actions, dim=1),
 ) -> Answer:
     """The loop with one thing changed."""
 
@@ -807,7 +880,7 @@ def receded(
             warm = shift(plan)
             actions.append(action)
             rewards.append(reward)
-        return torch.stack(actions, dim=1), total(torch.stack(rewards, dim=1))
+        return done(actions), total(torch.stack(rewards, dim=1))
 
     return wrong
 
@@ -938,6 +1011,21 @@ HORIZON = Exercise(
             "`plan[:, -1]` is for the end of the horizon. What is to be done now is `plan[:, 0]`.",
         ),
         Mistake(
+            "the first action of the shifted plan",
+            receded(pick=lambda plan: shift_plan(plan)[:, 0]),
+            "The plan is shifted before its first action is done, so the agent does the *second* one, a step too early. First the action, then the shift.",
+        ),
+        Mistake(
+            "time before worlds",
+            receded(done=torch.stack),
+            "`torch.stack(actions)` puts the steps on axis 0: (T, W, A). The worlds come first here: `dim=1`.",
+        ),
+        Mistake(
+            "one return for all worlds",
+            receded(total=lambda rewards: rewards.sum()),
+            "The rewards of all worlds are added up to one number. Each world has a return of its own, (W,): sum over the steps alone.",
+        ),
+        Mistake(
             "the mean of the plan",
             receded(pick=lambda plan: plan.mean(dim=1)),
             "The average over the steps of a plan is an action for no time at all. Do the first.",
@@ -1031,6 +1119,8 @@ def sloped(
     reduce: str = "mean",
     sign: float = 1.0,
     memory: bool = True,
+    last_only: bool = False,
+    per_step: bool = False,
 ) -> Answer:
     """The slope with one thing changed."""
 
@@ -1043,7 +1133,8 @@ def sloped(
             old = future
             mu, log_sigma = motion(future if memory else start, action)
             future = sample(mu, log_sigma, noise[:, at(t)])
-            total = total + reward(old if before else future, action)
+            total = (0 if last_only else total) + reward(old if before else future, action)
+        total = total / len(plan) if per_step else total
         value = total.sum() if reduce == "sum" else total.mean()
         value = total[0] if reduce == "first" else value
         (slope,) = torch.autograd.grad(value, plan)
@@ -1163,6 +1254,16 @@ SLOPE = Exercise(
             "Average them.",
         ),
         Mistake(
+            "the last reward alone",
+            sloped(last_only=True),
+            "A return is the sum over the steps of a future; you keep what the last step pays.",
+        ),
+        Mistake(
+            "the mean over the steps",
+            sloped(per_step=True),
+            "Average over the *futures*. Over the steps of one future the rewards are added up: it is its return.",
+        ),
+        Mistake(
             "the first future alone",
             sloped(reduce="first"),
             "One future is an unbiased estimate of the slope, and a noisy one. You were given M of them: average.",
@@ -1219,14 +1320,17 @@ def climb_cases(rng: Rng) -> Iterator[Case]:
         ((3, 6, 2, 1), 0.05, 3, (-1.0, 1.0), True, np.float64, "some scores are NaN"),
         ((3, 1, 2, 1), 0.1, 3, (-1.0, 1.0), True, np.float64, "a slope that is infinite"),
         ((2, 3, 2, 1), 0.1, 1, (-1.0, 1.0), False, np.float32, "a single step uphill"),
+        ((4, 3, 2, 1), 0.5, 2, (-1.0, 2.0), False, np.float64, "a rate so large that the steps go down"),
     ):
-        plans = rng.uniform(low, high, shape)
+        plans, score = rng.uniform(low, high, shape), Hills(rng, shape, kind, broken)
+        if "down" in about:  # from beside the top to the other side of it, and further away
+            plans = score.top.numpy() + rng.uniform(0.03, 0.06, shape) * rng.choice((-1, 1), shape)
         if "infinite" in about:
             plans[:, :, 0, 0] = 0.0
         elif broken:
             plans[:, ::2, 0, 0], plans[:, 1::2, 0, 0] = -0.4, 0.1 + 0.9 * np.abs(plans[:, 1::2, 0, 0])
         inputs: dict[str, Any] = {
-            "score": Hills(rng, shape, kind, broken),
+            "score": score,
             "plans": plans.astype(kind),
             "rate": rate,
             "iterations": iterations,
@@ -1261,16 +1365,18 @@ def climbed(
     stale: bool = False,
     choose: Callable[[Tensor], Tensor] = lambda s: s.argmax(dim=1),
     old_score: bool = False,
+    add_up: bool = False,
 ) -> Answer:
     """The ascent with one thing changed."""
 
     def wrong(score: Answer, plans: Tensor, rate: float, iterations: int, low: float, high: float) -> Pair:
-        slope, value = None, score(plans)
+        slope, value, before = None, score(plans), torch.zeros_like(plans)
         for _ in range(iterations - fewer):
             plans = plans.detach().clone().requires_grad_()
             value = score(plans)
             if slope is None or not stale:
                 (slope,) = torch.autograd.grad(reduce(value), plans)
+                before = slope = before + slope if add_up else slope
                 slope = torch.where(slope.isfinite(), slope, 0.0) if heal else slope
             plans = move(plans, slope, rate)
             plans = plans.clamp(low, high) if keep == "each" else plans
@@ -1282,6 +1388,24 @@ def climbed(
         return plans[rows, best], scores[rows, best]
 
     return wrong
+
+
+def climb_by_adam(score: Answer, plans: Tensor, rate: float, iterations: int, low: float, high: float) -> Pair:
+    plans = plans.clone().requires_grad_()
+    optimizer = torch.optim.Adam([plans], lr=rate, maximize=True)
+    for _ in range(iterations):
+        (slope,) = torch.autograd.grad(score(plans).sum(), plans)
+        plans.grad = torch.where(slope.isfinite(), slope, 0.0)
+        optimizer.step()
+        with torch.no_grad():
+            plans.clamp_(low, high)
+    return climb(score, plans.detach(), rate, 0, low, high)
+
+
+def best_on_the_way(score: Answer, plans: Tensor, rate: float, iterations: int, low: float, high: float) -> Pair:
+    tried = [climb(score, plans, rate, rounds, low, high) for rounds in range(iterations + 1)]
+    best = torch.stack([value for _, value in tried], dim=1)  # (W, rounds)
+    return shoot(lambda p: best, torch.stack([plan for plan, _ in tried], dim=1), 0.0, 1.0)
 
 
 def climb_by_backward(
@@ -1380,6 +1504,26 @@ CLIMB = Exercise(
             "The slope is computed once and used in each round. It changes as the plan moves: ask anew each time.",
         ),
         Mistake(
+            "slopes that add up",
+            climbed(add_up=True),
+            "`.grad` is never set back: `backward` *adds* to what is there, so each round also takes all the earlier slopes again. Use `torch.autograd.grad`, or zero `.grad` in each round.",
+        ),
+        Mistake(
+            "Adam in place of plain ascent",
+            climb_by_adam,
+            "Adam makes steps of about `rate` whatever the slope is. It is a good choice, and the course's planner makes it; here a step is `rate` times the slope.",
+        ),
+        Mistake(
+            "the best plan on the way",
+            best_on_the_way,
+            "You keep the best plan that was met on the way, the start included. The course's planner does so, too, since a step can go down; but asked for here are the plans after the last round.",
+        ),
+        Mistake(
+            "the worst one",
+            climbed(choose=lambda s: s.argmin(dim=1)),
+            "Scores are returns: more is better, so `argmax`.",
+        ),
+        Mistake(
             "one round too few",
             climbed(fewer=1),
             "`iterations` steps were ordered, and one is missing.",
@@ -1405,7 +1549,8 @@ CLIMB = Exercise(
     shown=climb_by_backward,
     cases=climb_cases,
     expects="two tensors: each world's best plan after climbing (W, L, A), within the limits, and its score (W,)",
-    checked="Six fresh landscapes: one and several worlds, a narrow range, NaN in scores, slopes that are NaN or infinite, one step.",
+    checked="Seven fresh landscapes: one and several worlds, a narrow range, NaN in scores, slopes that are NaN or infinite, one step, "
+    "a rate that is too large.",
     equivalent=functions("score") | {"gradient cut": NO_GRADIENT},
 )
 
@@ -1436,6 +1581,9 @@ def regulated(
     gain: Callable[..., Tensor] = lambda a, b, q, r, p: torch.linalg.solve(r + b.T @ p @ b, b.T @ p @ a),
     last: Callable[[Tensor], Tensor] = lambda q: q,
     order: Callable[[list[Tensor]], list[Tensor]] = lambda found: found[::-1],
+    gains_as_found: bool = False,
+    values_as_found: bool = False,
+    exchanged: bool = False,
     kept: slice = slice(None),
     late: bool = False,
     update: bool = True,
@@ -1451,9 +1599,17 @@ def regulated(
             p = new if update else p
             gains.append(gain(a, b, q, r, p) if late else k)
             values.append(new)
-        return torch.stack(order(gains)), torch.stack(order(values)[kept])
+        gains = gains if gains_as_found else order(gains)
+        values = values if values_as_found else order(values)[kept]
+        return torch.stack(values if exchanged else gains), torch.stack(gains if exchanged else values)
 
     return wrong
+
+
+def for_ever(a: Tensor, b: Tensor, q: Tensor, r: Tensor, horizon: int) -> Pair:
+    """The rule of an endless horizon at each step."""
+    gains, values = riccati(a, b, q, r, 300)
+    return gains[:1].repeat(horizon, 1, 1), values[:1].repeat(horizon + 1, 1, 1)
 
 
 def riccati_by_hand(
@@ -1508,6 +1664,31 @@ RICCATI = Exercise(
             "The recursion runs from the end to the start, so what is found first belongs to the last step. Turn both lists round.",
         ),
         Mistake(
+            "the gains in the order they are found",
+            regulated(gains_as_found=True),
+            "The values are turned round, the gains are not: the gain that is found first belongs to the last step, too.",
+        ),
+        Mistake(
+            "the values in the order they are found",
+            regulated(values_as_found=True),
+            "The gains are turned round, the values are not: P_L = Q is where the recursion begins, and stands *last*.",
+        ),
+        Mistake(
+            "values before gains",
+            regulated(exchanged=True),
+            "First the gains K (L, U, S), then the values P (L + 1, S, S).",
+        ),
+        Mistake(
+            "the rule of an endless horizon",
+            for_ever,
+            "The recursion is run until nothing changes, and its last gain is used at each step. It is what a receding horizon comes close to; but with L steps to go each step has a gain of its own, and P_L = Q.",
+        ),
+        Mistake(
+            "the sign of what is saved",
+            regulated(value=lambda a, b, q, r, p, k: q + a.T @ p @ (a + b @ k)),
+            "With u = −K·s the next state is (A − BK)s: the action takes away from the cost, and A + BK adds to it.",
+        ),
+        Mistake(
             "the action's own price forgotten",
             regulated(value=lambda a, b, q, r, p, k: q + (a - b @ k).T @ p @ (a - b @ k)),
             "Q + (A − BK)ᵀP(A − BK) lacks the cost of acting, KᵀRK. With the first factor Aᵀ alone, AᵀP(A − BK), it is in.",
@@ -1526,12 +1707,14 @@ RICCATI = Exercise(
             "u = −K·s has the minus already: K itself comes without.",
         ),
         Mistake(
+            "a minus too many in the gain",
+            regulated(gain=lambda a, b, q, r, p: -torch.linalg.solve(r + b.T @ p @ b, b.T @ p @ a)),
+            "Your K has the minus of u = −K·s in it, and A − B·K then has it twice: P grows, as if the action pushed away from 0. K itself "
+            "comes without.",
+        ),
+        Mistake(
             "as if actions were free",
-            regulated(
-                gain=lambda a, b, q, r, p: (
-                    torch.linalg.lstsq(b.T @ p @ b + 1e-9 * torch.eye(b.shape[1], dtype=b.dtype), b.T @ p @ a).solution
-                )
-            ),
+            regulated(gain=lambda a, b, q, r, p: torch.linalg.solve(b.T @ p @ b, b.T @ p @ a)),
             "R is missing under the fraction: R + BᵀPB. Without it the controller pays any price to be at 0 tomorrow.",
         ),
         Mistake(
@@ -1574,6 +1757,11 @@ RICCATI = Exercise(
             "Q where P belongs",
             regulated(gain=lambda a, b, q, r, p: torch.linalg.solve(r + b.T @ q @ b, b.T @ q @ a)),
             "The gain weighs tomorrow's state with what it costs *from tomorrow on*, P, and not with its own cost Q alone.",
+        ),
+        Mistake(
+            "the value of Q, not of P",
+            regulated(value=lambda a, b, q, r, p, k: q + a.T @ q @ (a - b @ k)),
+            "The new P is Q + AᵀP(A − BK), with *tomorrow's* P. With Q in its place each step looks as if the next were the last.",
         ),
         Mistake(
             "nothing is done",

@@ -183,12 +183,12 @@ def swing_up(
 
     def search(seen: Tensor, memory: Tensor, last: Tensor | None) -> Tensor:
         nonlocal spent
-        started = time.perf_counter()
+        started = time.thread_time()
         dice = torch.rand(episodes, candidates, horizon, 1, generator=generator)
         if last is not None and warm:
             dice[:, 0] = (last + TORQUE) / (2 * TORQUE)  # the old plan takes the place of one throw
         plan, _ = shoot(pendulum_score((seen[:, 0], seen[:, 1])), dice, -TORQUE, TORQUE)
-        spent += time.perf_counter() - started
+        spent += time.thread_time() - started
         return plan
 
     with one_thread(), torch.no_grad():
@@ -323,6 +323,7 @@ class Fan:
 
     x: NDArray[np.float32]  # (N, L + 1), pixels
     alive: NDArray[np.bool_]  # (N,)
+    end: NDArray[np.int64]  # (N,) the step at which it is hit, or L
 
 
 def dodge_moment() -> DodgeState:
@@ -338,11 +339,12 @@ def fan(state: DodgeState, horizon: int, candidates: int = 64, seed: int = 0) ->
     """What becomes of random plans from there."""
     plans = np.random.default_rng(seed).uniform(-1, 1, (candidates, horizon)).astype(np.float32)
     worlds = state.take(np.zeros(candidates, np.int64))
-    alive, x = np.ones(candidates, bool), [worlds.x]
-    for throttle in plans.T:
-        alive &= ~advance(worlds, throttle)
+    alive, end, x = np.ones(candidates, bool), np.full(candidates, horizon), [worlds.x]
+    for t, throttle in enumerate(plans.T, start=1):
+        hit = advance(worlds, throttle) & alive
+        alive, end = alive & ~hit, np.where(hit, t, end)
         x.append(worlds.x)
-    return Fan(np.stack(x, axis=1), alive)
+    return Fan(np.stack(x, axis=1), alive, end)
 
 
 def danger(state: DodgeState, steps: int) -> NDArray[np.float32]:

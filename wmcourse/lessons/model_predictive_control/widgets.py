@@ -31,7 +31,7 @@ from wmcourse.lessons.pendulum import TORQUE, pendulum_cost, pendulum_motion, pe
 from wmcourse.lessons.threads import one_thread
 from wmcourse.lessons.widget import BLUE, GREEN, GREY, ORANGE, RED, Explorer, choice, slider, stage
 from wmcourse.model_predictive_control import MPC, RandomShooting, riccati
-from wmcourse.worlds.dodge import Rules, picture
+from wmcourse.worlds.dodge import SIZE, Rules, picture
 
 ERRORS, NOISES = (-0.1, -0.05, -0.02, 0.0, 0.02, 0.05, 0.1), (0.0, 0.3)
 KEPT: dict[str, Any] = {}  # what two pictures share is computed once
@@ -70,14 +70,19 @@ def plan_portrait() -> Explorer:
     runs = kept_swings()
     figure, axes = stage(7.2, 4.6)
     portrait(axes)
-    older = [axes.plot([], [], color=ORANGE, lw=0.9, alpha=0.3)[0] for _ in range(12)]
+    older = [axes.plot([], [], color=ORANGE, lw=0.9, alpha=0.4)[0] for _ in range(12)]
+    older[0].set_label("plans before it")
     (plan,) = axes.plot([], [], color=ORANGE, lw=2.2, label="closed loop: the plan now")
-    (path,) = axes.plot([], [], color=BLUE, lw=2.5, label="closed loop: so far")
+    (path,) = axes.plot([], [], color=BLUE, lw=2.5, label="so far")
     (here,) = axes.plot([], [], "o", color=BLUE, ms=8)
     (foreseen,) = axes.plot([], [], color=RED, lw=1.3, ls=":", label="open loop: its only plan")
-    (astray,) = axes.plot([], [], color=RED, lw=1.8, label="open loop: so far")
+    (astray,) = axes.plot([], [], color=RED, lw=1.8, label="so far")
     (there,) = axes.plot([], [], "D", color=RED, ms=6)
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9)
+    closed, opened = [plan, older[0], path], [foreseen, astray]
+    above = {"frameon": False, "fontsize": 9, "borderaxespad": 0.0, "handlelength": 1.6, "columnspacing": 1.4}
+    first = axes.legend(handles=closed, ncol=3, loc="lower left", bbox_to_anchor=(0.0, 1.08), **above)
+    axes.legend(handles=opened, ncol=2, loc="lower left", bbox_to_anchor=(0.0, 1.01), **above)
+    axes.add_artist(first)
 
     def draw(error: float, noise: float, step: int) -> str:
         run = runs[error, noise]
@@ -94,10 +99,10 @@ def plan_portrait() -> Explorer:
             text = f"the open loop is {away:.2f} away from where its plan says"
         else:
             text = f"the open loop's plan ended at step {len(run.foreseen) - 1}"
-        both = [np.mean([off_upright(point) for point in loop[-15:]]) for loop in (run.closed, run.opened)]
+        last = np.mean([off_upright(point) for point in run.closed[-15:]])
         return (
-            f"step {step}: {text}. From upright now: closed {off_upright(run.closed[step]):.2f}, open "
-            f"{off_upright(run.opened[step]):.2f} rad; over the last 15 of 90 steps: <b>closed {both[0]:.2f}</b>, open {both[1]:.2f}"
+            f"step {step}: {text}. From upright: <b>closed {off_upright(run.closed[step]):.2f}, open "
+            f"{off_upright(run.opened[step]):.2f} rad</b> (closed, over steps 76 to 90: {last:.2f})"
         )
 
     return Explorer(
@@ -149,14 +154,15 @@ def shots(horizon: int, candidates: int, starts: int = 12) -> tuple[Values, floa
     generator = torch.Generator().manual_seed(0)
     angle = math.pi * (1 + 0.25 * torch.linspace(-1, 1, starts))
     velocity, mpc = torch.zeros(starts), MPC(RandomShooting(horizon, 1, candidates, -TORQUE, TORQUE))
-    angles, cost, started = [], torch.zeros(starts), time.perf_counter()
+    angles, cost, spent = [], torch.zeros(starts), []
     for _ in range(CLOCK):
+        started = time.thread_time()  # of this thread alone: what else the machine does is no cost of a plan
         torque = mpc.act(pendulum_score((angle, velocity)), starts, generator)[:, 0]
+        spent.append(1_000 * (time.thread_time() - started))
         cost += pendulum_cost(angle, velocity)
         angle, velocity = pendulum_motion(angle, velocity, torque)
         angles.append((torch.remainder(angle + math.pi, 2 * math.pi) - math.pi).abs())
-    spent = 1_000 * (time.perf_counter() - started) / CLOCK
-    return torch.stack(angles, dim=1).double().numpy(), float(cost.mean()), spent
+    return torch.stack(angles, dim=1).double().numpy(), float(cost.mean()), float(np.median(spent))
 
 
 def horizon_cost_time() -> Explorer:
@@ -192,11 +198,13 @@ def horizon_cost_time() -> Explorer:
             f"a decision is {plans * horizon:,} model steps for each pendulum, {milliseconds:.1f} ms for all twelve"
         )
 
+    horizons = choice("horizon", {str(h): h for h in HORIZONS})
+    horizons.style.button_width = "72px"  # eight in a row, on a laptop
     return Explorer(
         figure,
         draw,
         alt="Twelve swing-ups over time, and the cost and the milliseconds of a decision over the planning horizon.",
-        horizon=choice("horizon", {str(h): h for h in HORIZONS}),
+        horizon=horizons,
         plans=choice("plans", {str(n): n for n in reversed(THROWS)}),
     )
 
@@ -204,8 +212,9 @@ def horizon_cost_time() -> Explorer:
 # --- A wrong model, near the top
 
 
-def balancing(error: float, noise: float, steps: int = 60) -> dict[str, tuple[Values, Values]]:
-    """Mean and std (T + 1,) of the angle near the upright rest, for the open and the closed loop, exactly.
+def balancing(error: float, noise: float, steps: int = 60) -> dict[str, tuple[Values, Values, float]]:
+    """Mean and std (T + 1,) of the angle near the upright rest, for the open and the closed loop, exactly; and what an
+    error is multiplied by at each step, in the long run.
 
     The gains come from a model whose gravity is wrong by the factor 1 + error. All is linear: no torque limit.
     """
@@ -226,7 +235,7 @@ def balancing(error: float, noise: float, steps: int = 60) -> dict[str, tuple[Va
             spread = turn @ spread @ turn.T + noise**2 * b @ b.T
             means.append(s[0])
             stds.append(math.sqrt(spread[0, 0]))
-        found[name] = (np.array(means), np.array(stds))
+        found[name] = (np.array(means), np.array(stds), float(np.abs(np.linalg.eigvals(turn)).max()))
     return found
 
 
@@ -245,16 +254,17 @@ def wrong_model() -> Explorer:
 
     def draw(error: float, noise: float) -> str:
         words = []
-        for name, (mean, std) in balancing(error / 100, noise).items():
+        for name, (mean, std, growth) in balancing(error / 100, noise).items():
             lines[name].set_ydata(np.clip(mean, -5, 5))
             if name in shades:
                 shades[name].remove()
             low, high = np.clip([mean - 2 * std, mean + 2 * std], -5, 5)
             shades[name] = axes.fill_between(steps, low, high, color=lines[name].get_color(), alpha=0.2, lw=0)
             words.append(
-                f"{name} {mean[20]:+.3f} ± {std[20]:.3f} at step 20, {mean[60]:+.3g} ± {std[60]:.3g} at step 60"
+                f"<b>{name}</b>: an error {'grows' if growth > 1 else 'shrinks'} to {growth:.2f} of itself a step; mean ± std "
+                f"{mean[20]:+.3f} ± {std[20]:.3f} at step 20, {mean[60]:+.3g} ± {std[60]:.3g} at step 60"
             )
-        return "; ".join(words[::-1])
+        return ".<br>".join(words[::-1])
 
     return Explorer(
         figure,
@@ -268,37 +278,45 @@ def wrong_model() -> Explorer:
 # --- Still pictures
 
 
-def fan_panel(axes: Axes, plans: Fan, hazards: NDArray[np.float32], title: str) -> None:
+def fan_panel(axes: Axes, plans: Fan, hazards: NDArray[np.float32]) -> None:
+    """Plans over the frame's columns, time upwards as in the frame: what stands higher in it arrives later."""
     rules = Rules()
     reach = (rules.agent[0] + rules.hazard) / 2  # from centre to centre: nearer is a hit
     for t, column in hazards[hazards[:, 0] < plans.x.shape[1]]:
-        axes.fill_between([t - 0.5, t + 0.5], column - reach, column + reach, color=RED, alpha=0.35, lw=0)
-    steps = np.arange(plans.x.shape[1])
-    for alive, colour in ((False, GREY), (True, BLUE)):
-        for path in plans.x[plans.alive == alive]:
-            axes.plot(steps, path, color=colour, lw=0.7, alpha=0.7)
-    axes.set(title=title, xlabel="steps ahead", xlim=(0, 12), ylim=(0, 20))
+        axes.barh(t, 2 * reach, left=column - reach, height=1, color=ORANGE, alpha=0.5, lw=0)
+    for path, end, alive in zip(plans.x, plans.end, plans.alive, strict=True):
+        axes.plot(path[: end + 1], np.arange(end + 1), color=BLUE if alive else GREY, lw=0.8, alpha=0.8)
+    dead = ~plans.alive
+    axes.plot(plans.x[dead, plans.end[dead]], plans.end[dead], "x", color="black", ms=4, mew=0.8)
 
 
 def opening() -> Image:
     """A moment of Dodge, seen one step ahead and twelve steps ahead."""
     state = dodge_moment()
     hazards = danger(state, 12)
-    figure, (left, middle, right) = stage(9.6, 3.2, 3)
-    left.imshow(picture(state))
-    left.set(xticks=[], yticks=[], title="Dodge, now")
-    left.spines[:].set_visible(False)
+    figure, (left, middle, right) = stage(9.6, 3.5, 3)
+    left.imshow(picture(state), extent=(0, SIZE, 0, SIZE))
+    left.set(yticks=[], title="Dodge, now")
+    left.spines[["left", "bottom"]].set_visible(False)
     survive = []
     for axes, horizon in ((middle, 1), (right, 12)):
         plans = fan(state, horizon)
         survive.append(int(plans.alive.sum()))
-        title = f"64 random plans of {horizon} step{'s' * (horizon > 1)}:\n{survive[-1]} survive"
-        fan_panel(axes, plans, hazards, title)
-    middle.set_ylabel("agent's column")
+        fan_panel(axes, plans, hazards)
+        axes.set(title=f"64 random plans, {horizon} step{'s' * (horizon > 1)}:\n{survive[-1]} survive", ylim=(0, 12.5))
+        axes.set_yticks([0, 2, 4, 6, 8, 10, 12])
+        axes.set_ylabel("steps ahead")
+    middle.plot([], [], color=BLUE, lw=1.5, label="a plan that survives")
+    middle.plot([], [], "x-", color=GREY, mec="black", ms=4, lw=1.5, label="a plan that ends in a hit")
+    middle.fill_between([], [], [], color=ORANGE, alpha=0.5, lw=0, label="here a hazard hits the agent")
+    middle.legend(frameon=False, loc="upper center", fontsize=8)
+    for axes in (left, middle, right):
+        axes.set(xlim=(0, SIZE), xlabel="column")
+        axes.set_xticks([0, 8, 16, 24, 32])
     return still(
         figure,
         f"Left the world now; middle one step ahead, where all {survive[0]} plans survive and nothing is to choose; right twelve "
-        f"steps ahead, where a hazard comes down and {survive[1]} of 64 survive",
+        f"steps ahead, with time upwards, where a hazard drifts across and {survive[1]} of 64 survive, nearly all to its left",
     )
 
 
@@ -316,6 +334,7 @@ def regret_picture(rows: dict[str, tuple[float, float]]) -> Image:
     )
     axes.grid(axis="x", color="#E5E5E5")
     axes.axvline(1, color=GREY, ls=":", lw=1)
+    axes.text(1, 0.45, "twice the best cost ", color="#555555", fontsize=8, ha="right", va="top")
     return still(
         figure,
         "Regrets near upright: random shooting costs many times the best, gradients and a terminal value come close",
