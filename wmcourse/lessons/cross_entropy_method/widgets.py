@@ -110,6 +110,26 @@ def population_walk() -> Explorer:
     )
 
 
+def on_a_cone(alpha: float, elites: int, floor: float, distance: float) -> tuple[Tensor, Tensor]:
+    """Of 40 searches the mean's distance from the top of a cone, and the std, both in σ₀: (31 rounds, 40) each."""
+    generator = torch.Generator().manual_seed(0)
+    mean, std = torch.zeros(40, 1, 2), torch.ones(40, 1, 2)
+    goal = torch.tensor([distance, 0.0])
+    apart, spread = [mean[:, 0].sub(goal).norm(dim=-1)], [std.mean(dim=(1, 2))]
+    for _ in range(30):
+        plans = mean[:, None] + std[:, None] * torch.randn(40, 50, 1, 2, generator=generator)
+        scores = -(plans[:, :, 0] - goal).norm(dim=-1)
+        mean, std = cem_update(plans, scores, elites, mean, std, alpha, floor)
+        apart.append(mean[:, 0].sub(goal).norm(dim=-1))
+        spread.append(std.mean(dim=(1, 2)))
+    return torch.stack(apart), torch.stack(spread)
+
+
+def arrived(alpha: float = 1.0, elites: int = 5, floor: float = 0.0, distance: float = 2.0) -> int:
+    """How many of the 40 searches end within 0.1 σ₀ of the top."""
+    return int((on_a_cone(alpha, elites, floor, distance)[0][-1] < 0.1).sum())
+
+
 def three_knobs() -> Explorer:
     """Distance from the top and std over rounds, of 40 searches: what α, the elite share and the floor do."""
     figure, (left, right) = stage(8.4, 3.4, 2)
@@ -126,25 +146,15 @@ def three_knobs() -> Explorer:
     right.legend(frameon=False, loc="upper right")
 
     def draw(alpha: float, elites: int, floor: float, distance: float) -> str:
-        generator = torch.Generator().manual_seed(0)
-        mean, std = torch.zeros(40, 1, 2), torch.ones(40, 1, 2)
-        goal = torch.tensor([distance, 0.0])
-        apart, spread = [mean[:, 0].sub(goal).norm(dim=-1)], [std.mean(dim=(1, 2))]
-        for _ in rounds[1:]:
-            plans = mean[:, None] + std[:, None] * torch.randn(40, 50, 1, 2, generator=generator)
-            scores = -(plans[:, :, 0] - goal).norm(dim=-1)
-            mean, std = cem_update(plans, scores, elites, mean, std, alpha, floor)
-            apart.append(mean[:, 0].sub(goal).norm(dim=-1))
-            spread.append(std.mean(dim=(1, 2)))
-        paths, widths = torch.stack(apart).clamp(min=1e-5), torch.stack(spread).clamp(min=1e-5)
+        paths, widths = (part.clamp(min=1e-5) for part in on_a_cone(alpha, elites, floor, distance))
         for k, line in enumerate(lines):
             line.set_ydata(paths[:, k])
         middle.set_ydata(paths.median(dim=1).values)
         width.set_ydata(widths.median(dim=1).values)
         start.set_ydata(np.maximum((1 - alpha) ** rounds, 1e-5))
-        arrived = int((paths[-1] < 0.1).sum())
+        there = int((paths[-1] < 0.1).sum())
         return (
-            f"after 30 rounds of 50 plans: <b>{arrived} of 40</b> within 0.1 σ₀ of the top; median distance "
+            f"after 30 rounds of 50 plans: <b>{there} of 40</b> within 0.1 σ₀ of the top; median distance "
             f"{least(float(paths[-1].median()))}, σ {least(float(widths[-1].median()))}; "
             f"of the start survives {least((1 - alpha) ** 30)}"
         )
