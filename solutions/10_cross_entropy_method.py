@@ -285,8 +285,8 @@ three_knobs()
 # arrive, since the mean takes shorter steps. At 6 σ₀ only the floor is left. (Before the next widget these are asserted.)
 #
 # **What does a random plan do?** All three kinds of noise have the same std at each step. White: each push is thrown anew. Correlated, which our agent uses:
-# $\varepsilon_t=\rho\,\varepsilon_{t-1}+\sqrt{1-\rho^2}\,w_t$ with fresh $w_t$, where the root keeps the variance at $\rho^2+(1-\rho^2)=1$. Coloured: slow waves are louder (exercise 4). An agent with inertia carries them out. How does the
-# share that gets out from under a hazard depend on ρ? Pushes that change sign at every step cancel, and no fit can select what was never drawn.
+# $\varepsilon_t=\rho\,\varepsilon_{t-1}+\sqrt{1-\rho^2}\,w_t$ with fresh $w_t$, where the root keeps the variance at $\rho^2+(1-\rho^2)=1$. Coloured: slow waves are louder (exercise 4). An agent with inertia carries them out: in
+# blue where sixty plans take it, in red the pushes of one. How does the share that gets out from under a hazard depend on ρ, and on the exponent? Pushes that change sign at every step cancel, and no fit can select what was never drawn.
 
 # %% keep=true
 before = arrived()  # of 40 searches, with the sliders as they stood

@@ -155,8 +155,8 @@ def three_knobs() -> Explorer:
         there = int((paths[-1] < 0.1).sum())
         return (
             f"after 30 rounds of 50 plans: <b>{there} of 40</b> within 0.1 σ₀ of the top; median distance "
-            f"{least(float(paths[-1].median()))}, σ {least(float(widths[-1].median()))}; "
-            f"of the start survives {least((1 - alpha) ** 30)}"
+            f"{least(float(paths[5].median()))} after 5 rounds, {least(float(paths[-1].median()))} after 30, "
+            f"σ {least(float(widths[-1].median()))}; of the start survives {least((1 - alpha) ** 30)}"
         )
 
     return Explorer(
@@ -187,42 +187,45 @@ def glide(actions: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def noise_and_inertia() -> Explorer:
-    """Random plans of one kind of noise, and where they take Dodge's agent in twelve steps."""
-    figure, (left, right) = stage(8.4, 3.2, 2)
+    """Random plans of three kinds of noise, and where they take Dodge's agent in twelve steps."""
+    figure, axes = stage(8.4, 3.4, 3, sharey=True)
     steps = np.arange(13)
-    plans = [left.step(steps[:-1], steps[:-1] * 0.0, where="mid", lw=1.2, alpha=0.8)[0] for _ in range(4)]
-    left.axhline(0, color=GREY, lw=0.8)
-    left.set(ylim=(-1.15, 1.15), xlabel="step", ylabel="throttle a", title="four random plans")
-    paths = [right.plot(steps, steps * 0.0, color=BLUE, lw=0.7, alpha=0.4)[0] for _ in range(60)]
-    right.axhspan(-5, 5, color=ORANGE, alpha=0.2, lw=0)
-    right.set(ylim=(-24, 24), xlabel="step", ylabel="pixels to the side", title="sixty of them, carried out")
+    paths, pushes = [], []
+    for panel in axes:
+        panel.axhspan(-5, 5, color=ORANGE, alpha=0.2, lw=0)
+        paths.append([panel.plot(steps, steps * 0.0, color=BLUE, lw=0.7, alpha=0.35)[0] for _ in range(60)])
+        panel.axhline(-20, color=GREY, lw=0.6)
+        pushes.append(panel.step(steps[:-1], steps[:-1] * 0.0, where="mid", color=RED, lw=1.4)[0])
+        panel.set(ylim=(-26, 26), xlim=(-0.5, 12), xlabel="step")
+    axes[0].set_ylabel("pixels to the side")
+    axes[0].set_title("white", fontsize=11)
+    axes[1].set_title("correlated, ρ", fontsize=11)
+    axes[2].set_title("coloured, exponent", fontsize=11)
 
-    def draw(kind: str, rho: float, exponent: float) -> str:
-        generator = torch.Generator().manual_seed(1)
-        shape = (2000, 12, 1)
-        if kind == "white":
-            noise = torch.randn(shape, generator=generator)
-        elif kind == "correlated":
-            noise = correlated_noise(shape, rho, generator)
-        else:
-            noise = colour_noise(torch.randn(shape, generator=generator), exponent)
-        actions = (0.8 * noise[..., 0]).clamp(-1, 1).numpy()
-        where = glide(actions)
-        for k, line in enumerate(plans):
-            line.set_ydata(actions[k])
-        for k, line in enumerate(paths):
-            line.set_ydata(where[k])
-        out = float((np.abs(where[:, -1]) > 5).mean())
+    def draw(rho: float, exponent: float) -> str:
+        said = []
+        for k, (name, setting) in enumerate((("white", 0.0), (f"ρ = {rho:g}", rho), (f"1/f^{exponent:g}", exponent))):
+            generator = torch.Generator().manual_seed(1)
+            if k == 1:
+                noise = correlated_noise((2000, 12, 1), setting, generator)
+            else:
+                noise = colour_noise(torch.randn((2000, 12, 1), generator=generator), setting)
+            actions = (0.8 * noise[..., 0]).clamp(-1, 1).numpy()
+            where = glide(actions)
+            for one, line in zip(where, paths[k], strict=False):
+                line.set_ydata(one)
+            pushes[k].set_ydata(4 * actions[0] - 20)
+            said.append(f"{name}: {where[:, -1].std():.1f} pixels, <b>{(np.abs(where[:, -1]) > 5).mean():.1%}</b> out")
         return (
-            f"same std of each push; after 12 steps the agent is {where[:, -1].std():.1f} pixels to the side (std), and "
-            f"<b>{out:.0%}</b> of 2,000 plans have left the shaded ± 5 pixels that a hazard covers"
+            "same std of each push; after 12 steps the agent is so far to the side (std), and so many of 2,000 plans have left "
+            f"the shaded ± 5 pixels that a hazard covers. {'; '.join(said)}"
         )
 
     return Explorer(
         figure,
         draw,
-        alt="Left four random plans of twelve pushes, right where sixty such plans take an agent with inertia.",
-        kind=choice("noise", ["white", "correlated", "coloured"]),
+        alt="For white, correlated and coloured noise where sixty plans take an agent with inertia in twelve steps, and below, in "
+        "red, the pushes of one plan.",
         rho=slider("correlation ρ", 0.0, 0.98, 0.9, 0.02),
         exponent=slider("exponent", 0.0, 4.0, 2.0, 0.25),
     )
