@@ -29,7 +29,7 @@ def cem_update(
     for any leading batch (none, or the worlds) and any event, such as (L, A). The std is the maximum-likelihood one
     (divided by the number of elites). Raises ValueError for shapes that do not fit, elites outside 1..N and alpha
     outside [0, 1].
-    Source: de Boer et al. (2005), Algorithm 3.3 and §4.
+    Source: Rubinstein (1999); the smoothing is de Boer et al.'s (2005).
     """
     axis = scores.dim() - 1  # the population's
     event = candidates.shape[axis + 1 :]
@@ -62,7 +62,7 @@ def cem_plan(
     ``draw`` makes plans (W, N, L, A) from the ``mean`` and ``std`` (W, L, A) of the moment: within the action range,
     new ones at each call, the first of them the mean. From the second iteration on, the second is the best so far.
     Returns the best plan and the elites of the last iteration, and the mean after its update. Raises ValueError for no
-    iteration. Source: de Boer et al. (2005), Algorithm 3.3.
+    iteration. Source: de Boer et al. (2005), the main algorithm for optimisation.
     """
     if iterations < 1:
         raise ValueError(f"A search needs at least one iteration, not {iterations}.")
@@ -121,7 +121,7 @@ class CEM:
     ``candidates`` × ``iterations`` plans are scored for each world. The mean is a candidate itself, and so is the best
     plan so far.
     ``init_std`` and ``min_std`` are in halves of the range. Raises ValueError for sizes that make no sense.
-    Source: de Boer et al. (2005), §4, with ρ = ``correlation`` between the noise of neighbouring steps.
+    Source: Rubinstein (1999), with ρ = ``correlation`` between the noise of neighbouring steps.
     """
 
     def __init__(
@@ -274,7 +274,8 @@ class CategoricalCEM:
     """The cross-entropy method for discrete actions: a plan is ``horizon`` one-hot choices out of ``choices``.
 
     The distribution is a table of probabilities (W, L, C), the update the elites' frequencies, smoothed by ``alpha``
-    and mixed with ``floor`` of the uniform distribution so that no choice dies out. Source: de Boer et al. (2005), §3.
+    and mixed with ``floor`` of the uniform distribution so that no choice dies out. Source: de Boer et al. (2005), on
+    combinatorial optimisation.
     """
 
     def __init__(

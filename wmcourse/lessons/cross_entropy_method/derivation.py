@@ -49,6 +49,11 @@ STEPS = (
                 s**2 - (m - mu) ** 2,
                 "Being off-centre makes the best width larger, not smaller: both terms stand with a plus in the cross-entropy.",
             ),
+            Mistake(
+                "the difference of the squares",
+                s**2 + m**2 - mu**2,
+                "(m − μ)² is m² − 2mμ + μ², not m² − μ²: it is a distance, squared, and never below 0.",
+            ),
             Mistake("σ in place of σ²", sp.sqrt(BEST_VARIANCE), "Right for σ; the step asks for σ²."),
             Mistake(
                 "a factor of 2 lost",
@@ -158,6 +163,16 @@ STEPS = (
                 "the first σ forgotten",
                 d / (1 - c),
                 "That is how many σ it walks. The step asks how far: times the first σ.",
+            ),
+            Mistake(
+                "divided by the smoothed factor",
+                alpha * d * sigma / (1 - alpha + alpha * c),
+                "The factor is right, 1 − α + α·c. But a geometric series is its first term divided by *1 minus* the factor.",
+            ),
+            Mistake(
+                "the first round left out, smoothed",
+                alpha * d * sigma * (1 - alpha + alpha * c) / (1 - (1 - alpha + alpha * c)),
+                "The series begins with the first round, which is drawn with the whole σ: its first term is α·d·σ.",
             ),
             Mistake(
                 "divided by the factor",

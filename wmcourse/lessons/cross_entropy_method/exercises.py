@@ -118,6 +118,15 @@ def square_less_square(chosen: Tensor, mean: Tensor) -> Tensor:
     return (chosen.square().mean(dim=1) - chosen.mean(dim=1).square()).sqrt()
 
 
+def unbiased(chosen: Tensor, mean: Tensor) -> Tensor:
+    """torch's default, ``std(dim=1)``, NaN for a single elite as well; by hand, where torch would warn of it."""
+    return ((chosen - chosen.mean(dim=1, keepdim=True)).square().sum(dim=1) / (chosen.shape[1] - 1)).sqrt()
+
+
+def unbiased_but_for_one(chosen: Tensor, mean: Tensor) -> Tensor:
+    return unbiased(chosen, mean) if chosen.shape[1] > 1 else torch.zeros_like(mean)
+
+
 def std_before_mean(
     candidates: Tensor, scores: Tensor, elites: int, mean: Tensor, std: Tensor, alpha: float, min_std: float
 ) -> Pair:
@@ -141,6 +150,16 @@ def spread_before_the_floor(
     chosen = take(candidates, scores, elites)
     sigma = chosen.std(dim=1, correction=0).clamp(min=min_std)
     return (1 - alpha) * mean + alpha * chosen.mean(dim=1), (1 - alpha) * std + alpha * sigma
+
+
+def better_elites_weigh_more(
+    candidates: Tensor, scores: Tensor, elites: int, mean: Tensor, std: Tensor, alpha: float, min_std: float
+) -> Pair:
+    chosen, values = take(candidates, scores, elites), finite_scores(scores).topk(elites, dim=1).values
+    weights = torch.softmax(values, dim=1)[:, :, None, None]
+    middle = (weights * chosen).sum(dim=1)
+    sigma = (weights * (chosen - middle[:, None]).square()).sum(dim=1).sqrt()
+    return (1 - alpha) * mean + alpha * middle, ((1 - alpha) * std + alpha * sigma).clamp(min=min_std)
 
 
 def floor_under_both(
@@ -332,9 +351,42 @@ UPDATE = Exercise(
         ),
         Mistake(
             "divided by E − 1",
-            updated(spread=lambda chosen, mean: chosen.std(dim=1)),
+            updated(spread=unbiased),
             "That is torch's default, for estimating a variance without bias. Maximum likelihood, which you derived, divides "
             "by E: `correction=0`. With a single elite yours is NaN, and everything after it, too.",
+        ),
+        Mistake(
+            "divided by E − 1, but for a single elite",
+            updated(spread=unbiased_but_for_one),
+            "You divide by E − 1 and treat a single elite apart, so that it is not NaN. Maximum likelihood, which you derived, "
+            "divides by E: `correction=0`, and a single elite has the std 0 by itself.",
+        ),
+        Mistake(
+            "the floor added in squares",
+            updated(floor=lambda std, least: (std.square() + least**2).sqrt()),
+            "Variances add up where two independent noises do. A floor adds nothing: it replaces what is below it, and leaves "
+            "alone what is above: `clamp(min=…)`.",
+        ),
+        Mistake(
+            "the mean distance in place of the std",
+            updated(spread=lambda chosen, mean: (chosen - chosen.mean(dim=1, keepdim=True)).abs().mean(dim=1)),
+            "The mean of |x − m| is smaller than the std, by a fifth for a Gaussian. Maximum likelihood of a Gaussian asks for the "
+            "root of the mean *square*.",
+        ),
+        Mistake(
+            "better elites weigh more",
+            better_elites_weigh_more,
+            "You weigh the elites by softmax of their scores. In CEM each of them weighs 1/E: only their order counts. Weights "
+            "by score are MPPI's, exercise 6.",
+        ),
+        Mistake(
+            "all worlds' elites averaged",
+            updated(
+                spread=lambda chosen, mean: chosen.std(dim=(0, 1), correction=0).expand_as(mean),
+                centre=lambda chosen: chosen.mean(dim=(0, 1)).expand_as(chosen[:, 0]),
+            ),
+            "Your mean and std go over worlds as well: `dim=(0, 1)`. Worlds do not know of each other: only the elites' axis, "
+            "`dim=1`, goes.",
         ),
         Mistake(
             "the mean square less the square of the mean",
@@ -438,9 +490,10 @@ class Draws:
 
 
 class Rugged:
-    """A score (W, N) with many tops, so that a later population may well be worse; NaN where the first number is low.
+    """A score (W, N) with many tops, so that a later population may well be worse; NaN in stripes of the first number.
 
-    As a world that moves on, it gives a little more at each call: who calls it once too often is found out.
+    ``broken`` sets their width: -0.5 is a third of all. As a world that moves on, it gives a little more at each call: who
+    calls it once too often is found out.
     """
 
     def __init__(self, top: NDArray[Any], broken: float = -math.inf) -> None:
@@ -452,7 +505,7 @@ class Rugged:
         value = (
             (torch.cos(9 * apart) - 0.3 * apart.square()).sum(dim=(2, 3)) - 20 + 0.01 * self.calls
         )  # below 0, as costs with a minus are
-        return torch.where(plans[:, :, 0, 0] < self.broken, math.nan, value)
+        return torch.where(torch.cos(25 * plans[:, :, 0, 0]) < self.broken, math.nan, value)
 
     def __repr__(self) -> str:
         return "a function of plans"
@@ -463,9 +516,10 @@ def plan_cases(rng: Rng) -> Iterator[Case]:
         ((1, 12, 3, 1), 3, 4, 0.8, 0.1, -math.inf, np.float32, "one world, three iterations"),
         ((3, 10, 4, 2), 4, 3, 0.6, 0.3, -math.inf, np.float64, "three worlds, four iterations"),
         ((2, 8, 2, 1), 1, 3, 0.5, 0.05, -math.inf, np.float64, "a single iteration"),
-        ((2, 16, 3, 1), 3, 5, 0.9, 0.2, -0.1, np.float64, "some plans score NaN"),
+        ((2, 24, 3, 1), 3, 4, 0.9, 0.3, -0.5, np.float64, "some plans score NaN"),
         ((2, 9, 3, 1), 5, 1, 0.7, 0.4, -math.inf, np.float64, "a single elite, five iterations"),
         ((3, 2, 3, 1), 4, 1, 0.8, 0.3, -math.inf, np.float64, "two candidates: the mean and the best so far"),
+        ((2, 1, 3, 1), 2, 1, 0.6, 0.1, -math.inf, np.float32, "a single candidate: no index 1"),
     ):
         inputs: dict[str, Any] = {
             "score": Rugged(rng.uniform(-1, 1, (w, 1, length, a)).astype(kind), broken),
@@ -507,7 +561,7 @@ def searched(
         best, before, plans = None, mean, None
         for _ in range(max(iterations + rounds, 1)):
             plans = draw(mean, std) if plans is None or not once else plans
-            if best is not None and keep == "second":
+            if best is not None and keep == "second" and plans.shape[1] > 1:
                 plans[:, 1] = best
             if best is not None and keep == "first":
                 plans[:, 0] = best
@@ -516,6 +570,8 @@ def searched(
             if best is not None and keep == "more":
                 plans = torch.cat([plans, best[:, None]], dim=1)
             scores = nan(score(plans))
+            if best is not None and keep == "too late" and plans.shape[1] > 1:
+                plans[:, 1] = best
             before = mean
             new_mean, new_std = update(
                 plans, scores, elites, mean, std, alpha if smoothing else 1.0, min_std if floor else 0.0
@@ -535,6 +591,55 @@ def scored_again(
 ) -> Plan:
     found = cem_plan(score, draw, mean, std, iterations, elites, alpha, min_std)
     return found._replace(score=score(found.actions[:, None])[:, 0])
+
+
+def nan_as_the_plan(plans: Tensor, scores: Tensor, elites: int) -> Plan:
+    """The elites are right; ``argmax`` is fooled."""
+    index = scores.argmax(dim=1)
+    rows = torch.arange(len(plans))
+    return best_of(plans, finite_scores(scores), elites)._replace(actions=plans[rows, index], score=scores[rows, index])
+
+
+def index_of_the_first(plans: Tensor, scores: Tensor, elites: int) -> Plan:
+    chosen = plans[:, scores[0].argsort(descending=True)[:elites]]
+    return best_of(plans, scores, elites)._replace(actions=chosen[:, 0], elites=chosen)
+
+
+def plan_of_the_first(plans: Tensor, scores: Tensor, elites: int) -> Plan:
+    found = best_of(plans, scores, elites)
+    return found._replace(actions=found.actions[:1].expand_as(found.actions))
+
+
+def first_of_the_population(plans: Tensor, scores: Tensor, elites: int) -> Plan:
+    return best_of(plans, scores, elites)._replace(actions=plans[:, 0])
+
+
+def around_the_best(
+    score: Answer, draw: Answer, mean: Tensor, std: Tensor, iterations: int, elites: int, alpha: float, min_std: float
+) -> Plan:
+    best = mean
+    for _ in range(iterations):
+        plans = draw(best, std)
+        scores = finite_scores(score(plans))
+        mean, std = cem_update(plans, scores, elites, mean, std, alpha, min_std)
+        found = best_of(plans, scores, elites)
+        best = found.actions
+    return found._replace(mean=mean)
+
+
+def smoothed_into_the_start(
+    score: Answer, draw: Answer, mean: Tensor, std: Tensor, iterations: int, elites: int, alpha: float, min_std: float
+) -> Plan:
+    start, best = (mean, std), None
+    for _ in range(iterations):
+        plans = draw(mean, std)
+        if best is not None and plans.shape[1] > 1:
+            plans[:, 1] = best
+        scores = finite_scores(score(plans))
+        mean, std = cem_update(plans, scores, elites, *start, alpha, min_std)
+        found = best_of(plans, scores, elites)
+        best = found.actions
+    return found._replace(mean=mean)
 
 
 def worst_first(plans: Tensor, scores: Tensor, elites: int) -> Plan:
@@ -633,6 +738,30 @@ PLAN = Exercise(
             "You append it, so every round scores one plan more than was paid for. It takes the place of the one at index 1.",
         ),
         Mistake(
+            "the best so far put in after the scores",
+            searched(keep="too late"),
+            "You put it into the population once that is scored: it stands there with the score of the plan that it pushed out. "
+            "Put it in first, then score.",
+        ),
+        Mistake(
+            "drawn around the best, not around the mean",
+            around_the_best,
+            "You draw around the best plan so far, and only its width comes from the update: one lucky plan leads the search. The "
+            "population is drawn around the *mean*; the best goes to index 1.",
+        ),
+        Mistake(
+            "smoothed into the start each time",
+            smoothed_into_the_start,
+            "Each update starts from the mean and std that the search began with, so 1 − α of the start never goes. Hand it the "
+            "mean and std of the round before.",
+        ),
+        Mistake(
+            "the same population, and the best is lost",
+            searched(once=True, keep="none"),
+            "Two things: `draw` is called before the loop and not in it, so that no new plan is ever tried; and the best plan so far "
+            "does not go to index 1.",
+        ),
+        Mistake(
             "the same population every time",
             searched(once=True),
             "`draw` is called before the loop and not in it: the update is never used, and no new plan is ever tried.",
@@ -680,6 +809,29 @@ PLAN = Exercise(
             searched(nan=lambda scores: scores),
             "`cem_update` makes them lose, but your own `topk` or `argmax` for the best plan lets a NaN win. Make NaN −∞ as "
             "soon as you have the scores.",
+        ),
+        Mistake(
+            "NaN wins as the plan",
+            searched(nan=lambda scores: scores, pick=nan_as_the_plan),
+            "The elites are right, but the plan comes from an `argmax` over scores with NaN in them, and to torch NaN is the "
+            "largest number there is. Make NaN −∞ as soon as you have the scores, and use those everywhere.",
+        ),
+        Mistake(
+            "one world's order for all worlds",
+            searched(pick=index_of_the_first),
+            "You take world 0's best indices in every world. Each world has its own: `plans[rows, indices]` with "
+            "`rows = torch.arange(W)[:, None]`.",
+        ),
+        Mistake(
+            "one world's plan for all worlds",
+            searched(pick=plan_of_the_first),
+            "The best plan of world 0 went to every world: `best[0]` where `best[:, 0]` is meant?",
+        ),
+        Mistake(
+            "the first of the population as the best",
+            searched(pick=first_of_the_population),
+            "`plans[:, 0]` is the mean itself: `draw` puts it there. The best is the first of the *elites*, which are sorted by "
+            "their scores.",
         ),
         Mistake(
             "NaN counts as 0",
@@ -734,8 +886,8 @@ PLAN = Exercise(
     shown=plan_by_hand,
     cases=plan_cases,
     expects="a Plan: actions (W, L, A), score (W,), mean (W, L, A) and elites (W, E, L, A), best first",
-    checked="Six fresh searches on a rugged landscape, where a later population may be worse: one and several worlds, one to "
-    "five iterations, a single elite, two candidates, plans that score NaN; float32 and float64.",
+    checked="Seven fresh searches on a rugged landscape, where a later population may be worse: one and several worlds, one to "
+    "five iterations, a single elite, two candidates and one, plans that score NaN; float32 and float64.",
     part=True,
     tolerance=10.0,  # rounding goes through several rounds
     equivalent={
@@ -810,6 +962,23 @@ def all_but_the_first_clipped(last: Tensor, std: float, noise: Tensor, low: floa
     return plans
 
 
+def clipped_noise(last: Tensor, std: float, noise: Tensor, low: float, high: float) -> Tensor:
+    mean = shift_plan(last)
+    plans = mean[:, None] + std * noise.clamp(low, high)
+    plans[:, 0] = mean
+    return plans.clamp(low, high)
+
+
+def noise_shifted_too(last: Tensor, std: float, noise: Tensor, low: float, high: float) -> Tensor:
+    plans = last[:, None] + std * noise
+    plans[:, 0] = last
+    return shift_plan(plans).clamp(low, high)
+
+
+def no_noise(last: Tensor, std: float, noise: Tensor, low: float, high: float) -> Tensor:
+    return shift_plan(last)[:, None].expand_as(noise).clamp(low, high)
+
+
 def noise_alone(last: Tensor, std: float, noise: Tensor, low: float, high: float) -> Tensor:
     plans = std * noise
     plans[:, 0] = shift_plan(last)
@@ -858,6 +1027,41 @@ FIRST = Exercise(
             begun(shift=lambda last: torch.cat([last[:, :1], last[:, :-1]], dim=1)),
             "You repeat the first action and drop the last: the plan is now two steps late. What was planned for step 1 must "
             "come to step 0.",
+        ),
+        Mistake(
+            "rolled the wrong way",
+            begun(shift=lambda last: last.roll(1, dims=1)),
+            "`roll(1)` makes the plan one step later still, and brings its last action to the front. What was planned for step 1 "
+            "must come to step 0; and the last action is repeated.",
+        ),
+        Mistake(
+            "the wrong action repeated",
+            begun(
+                shift=lambda last: torch.cat([last[:, 1:], last[:, 1:2] if last.shape[1] > 1 else last[:, :1]], dim=1)
+            ),
+            "At the end stands the plan's *second* action. It is the last one that is repeated: `last[:, -1:]`.",
+        ),
+        Mistake(
+            "the noise shifted, too",
+            noise_shifted_too,
+            "You add the noise to the old plan and shift the sum: the noise is shifted with it, and all candidates end with two "
+            "equal actions. Shift the plan first, then add noise to each of its steps.",
+        ),
+        Mistake(
+            "the noise not scaled",
+            begun(scale=lambda std, low, high: 1.0),
+            "`std` is not used: the noise has a std of 1. Multiply it.",
+        ),
+        Mistake(
+            "no noise at all",
+            no_noise,
+            "All candidates are the shifted plan: nothing new is tried. Only index 0 is the plan itself.",
+        ),
+        Mistake(
+            "the white noise clipped first",
+            clipped_noise,
+            "`low` and `high` are bounds for actions, not for the noise: cutting its tails makes it narrower than `std` says. Clip "
+            "the plan, once, at the end.",
         ),
         Mistake(
             "the done action comes back at the end",
@@ -990,7 +1194,8 @@ def coloured(
     def wrong(white: Tensor, exponent: float) -> Tensor:
         steps = white.shape[-2]
         frequency = torch.fft.fftfreq(white.shape[axis], dtype=torch.float64).abs()
-        frequency[0] = {"slowest": 1 / white.shape[axis], "one": 1.0, "zero": 1.0, "as it is": 0.0}[constant]
+        least = {"slowest": 1 / white.shape[axis], "one": 1.0, "zero": 1.0, "as it is": 0.0, "tiny": 1e-6}
+        frequency[0] = least[constant]
         gain = frequency ** (power * exponent)
         gain[0] = 0.0 if constant == "zero" else gain[0]
         if scale == "variance":
@@ -999,12 +1204,20 @@ def coloured(
             gain = gain / gain.mean()
         if scale == "sum":
             gain = gain / gain.square().sum().sqrt()
+        if scale == "sum of all":
+            gain = gain / gain.sum()
+        if scale == "no root":
+            gain = gain / gain.square().mean()
         if scale == "largest":
             gain = gain / gain.max()
         gain = gain[:, None] if axis == -2 else gain
         out = torch.fft.ifft(torch.fft.fft(white.double(), dim=axis) * gain, dim=axis).real
         if scale == "each":
             out = out / out.std(dim=-2, keepdim=True, correction=0) if steps > 1 else out
+        if scale == "each, by L − 1":
+            out = out / out.std(dim=-2, keepdim=True) if steps > 1 else out
+        if scale == "each to what it had":
+            out = out * white.double().std(dim=-2, keepdim=True) / out.std(dim=-2, keepdim=True)
         if scale == "to what it had":
             out = out * white.double().std() / out.std()
         if scale == "to one":
@@ -1020,6 +1233,24 @@ def without_sign(white: Tensor, exponent: float) -> Tensor:
     gain = frequency ** (-exponent / 2)
     gain = gain / gain.square().mean().sqrt()
     return torch.fft.ifft(torch.fft.fft(white.double(), dim=-2) * gain[:, None], dim=-2).abs().to(white.dtype)
+
+
+def signed(white: Tensor, exponent: float) -> Tensor:
+    frequency = torch.fft.fftfreq(white.shape[-2], dtype=torch.float64)
+    frequency[0] = 1 / white.shape[-2]
+    gain = frequency ** (-exponent / 2)
+    gain = gain / gain.square().mean().sqrt()
+    return torch.fft.ifft(torch.fft.fft(white.double(), dim=-2) * gain[:, None], dim=-2).real.to(white.dtype)
+
+
+def an_even_number(white: Tensor, exponent: float) -> Tensor:
+    """Right, but that ``irfft`` is not told how many steps there were."""
+    steps = white.shape[-2]
+    frequency = torch.fft.fftfreq(steps, dtype=torch.float64).abs()
+    frequency[0] = 1 / steps
+    gain = frequency ** (-exponent / 2)
+    gain = (gain / gain.square().mean().sqrt())[: steps // 2 + 1, None]
+    return torch.fft.irfft(torch.fft.rfft(white.double(), dim=-2) * gain, dim=-2).to(white.dtype)
 
 
 def half_spectrum(white: Tensor, exponent: float) -> Tensor:
@@ -1104,6 +1335,28 @@ COLOUR = Exercise(
             "Now the slowest wave is as loud as before and all else quieter: the variance is below 1.",
         ),
         Mistake(
+            "the gain divided by its sum",
+            coloured(scale="sum of all"),
+            "Gains are no probabilities and need not add up to 1. It is the *mean* of gain², under a root, that must be 1.",
+        ),
+        Mistake(
+            "divided by the mean square, without the root",
+            coloured(scale="no root"),
+            "The mean of gain² is what the *variance* was multiplied by. The gain itself is divided by the root of it.",
+        ),
+        Mistake(
+            "each plan scaled by its own std, torch's default",
+            coloured(scale="each, by L − 1"),
+            "Each plan becomes equally wild, also one whose noise was meek. The variance is 1 over many plans, not within each: the "
+            "gain alone decides that, no sample is needed.",
+        ),
+        Mistake(
+            "each plan scaled back to its own std",
+            coloured(scale="each to what it had"),
+            "You give each plan the std that its white noise had. But a slow wave varies little *within* one plan and much between "
+            "plans: yours loses that. The gain alone decides, no sample is needed.",
+        ),
+        Mistake(
             "each plan scaled by its own std",
             coloured(scale="each"),
             "That takes the mean push of a plan out of its scale and makes every plan equally wild. The variance is 1 over "
@@ -1152,6 +1405,23 @@ COLOUR = Exercise(
             "the slowest wave.",
         ),
         Mistake(
+            "a tiny number for the frequency 0",
+            coloured(constant="tiny"),
+            "A tiny number in place of 0 avoids the infinity, but makes the constant part drown all others: every plan is one "
+            "push, held. It is to be as strong as the slowest wave: f = 1/L.",
+        ),
+        Mistake(
+            "negative frequencies to a power",
+            signed,
+            "`fftfreq` gives the second half of the frequencies with a minus. A power of them is negative or NaN: take `.abs()` "
+            "first.",
+        ),
+        Mistake(
+            "one step lost on the way back",
+            an_even_number,
+            "`irfft` cannot know whether L was even or odd, and takes it for even. Tell it: `n=L`. Or use the full `fft`.",
+        ),
+        Mistake(
             "the constant part as weak as the fastest",
             coloured(constant="one"),
             "You put 1 for the frequency 0. It is to be as strong as the slowest wave: f = 1/L.",
@@ -1162,7 +1432,7 @@ COLOUR = Exercise(
     shown=colour_by_fft,
     cases=colour_cases,
     expects="noise of the same shape, with a power spectrum 1/f^exponent along the steps and a variance of 1",
-    tolerance=10.0,  # the course's gain is float32 whatever the noise is
+    tolerance=100.0,  # frequencies are float32 by default, whatever the noise is, and small sums of large waves show it
     checked="Values and gradients on five fresh draws of white noise: even and odd numbers of steps, two steps, worlds × "
     "candidates, exponents 0 to 3; float32 and float64.",
 )
@@ -1213,6 +1483,15 @@ def populated(
         return join(shift(keep(elites, kept), iteration), new(drawn, iteration)[:, :number])
 
     return wrong
+
+
+def two_for_each_kept(drawn: Tensor, elites: Tensor, kept: int, iteration: int, decay: float) -> Tensor:
+    return icem_population(drawn, elites[:, :kept], kept, iteration, decay)
+
+
+def fewer_by_the_kept(drawn: Tensor, elites: Tensor, kept: int, iteration: int, decay: float) -> Tensor:
+    size = max(int(drawn.shape[1] * decay**-iteration), 2 * elites.shape[1]) - kept
+    return torch.cat([shift_plan(elites[:, :kept]) if iteration == 0 else elites[:, :kept], drawn[:, :size]], dim=1)
 
 
 def population_step_by_step(
@@ -1318,6 +1597,21 @@ POPULATION = Exercise(
             "Round i has N / decay^i candidates: round 0 has all of them.",
         ),
         Mistake(
+            "one decay, from the second round on",
+            populated(size=lambda n, decay, i, e: max(int(n / decay), 2 * e) if i else n),
+            "Round i has N / decay^i candidates: each has fewer than the one before.",
+        ),
+        Mistake(
+            "decay times the round, not to its power",
+            populated(size=lambda n, decay, i, e: max(int(n / (decay * i)), 2 * e) if i else n),
+            "You divide by decay·i. Each round divides by decay once more: N·decay^(−i).",
+        ),
+        Mistake(
+            "two for each of the kept",
+            two_for_each_kept,
+            "The least number is two for each *elite*, E = `elites.shape[1]`. The kept ones are only a few of them.",
+        ),
+        Mistake(
             "one round ahead",
             populated(size=lambda n, decay, i, e: max(int(n * decay ** -(i + 1)), 2 * e)),
             "Rounds are counted from 0, and round 0 has all N candidates.",
@@ -1347,6 +1641,11 @@ POPULATION = Exercise(
             "the kept counted among the n",
             populated(join=lambda old, new: torch.cat([old, new[:, : new.shape[1] - old.shape[1]]], dim=1)),
             "You draw so many fewer as are kept. The kept ones join the n new ones: kept + n in all.",
+        ),
+        Mistake(
+            "the kept subtracted from n",
+            fewer_by_the_kept,
+            "The kept ones come on top of the n new ones: kept + n in all. You make n smaller to have n in all.",
         ),
         Mistake(
             "the new ones first",
@@ -1427,6 +1726,11 @@ def largest_of_all_worlds(scores: Tensor, temperature: float) -> Tensor:
     return weights / weights.sum(dim=1, keepdim=True)
 
 
+def scores_as_weights(scores: Tensor, temperature: float) -> Tensor:
+    known = torch.where(scores.isinf(), 0.0, scores) / temperature
+    return known / known.sum(dim=1, keepdim=True)
+
+
 def nan_weights_as_zero(scores: Tensor, temperature: float) -> Tensor:
     return torch.softmax(scores / temperature, dim=1).nan_to_num(0.0)
 
@@ -1478,6 +1782,17 @@ SOFT = Exercise(
             "the sign turned",
             softened(lambda s, t: torch.softmax(torch.where(s.isinf(), -torch.inf, -s) / t, dim=1)),
             "The worst candidates weigh most. The paper has costs and exp(−cost/λ); we have scores, where more is better.",
+        ),
+        Mistake(
+            "the sign turned, and NaN wins",
+            softened(lambda s, t: torch.softmax(-s / t, dim=1)),
+            "The worst candidates weigh most, and −(−∞) is +∞, so that a broken plan outweighs all: ∞ − ∞ in `softmax` is NaN. The "
+            "paper has costs and exp(−cost/λ); we have scores, where more is better.",
+        ),
+        Mistake(
+            "the score itself as the weight",
+            softened(scores_as_weights),
+            "Scores divided by their sum are no weights: they may be negative. It is exp(score/λ) that is divided by its sum.",
         ),
         Mistake(
             "times the temperature",
@@ -1634,6 +1949,14 @@ def add_and_divide(p: Tensor, floor: float) -> Tensor:
     return (p + floor) / (p + floor).sum(dim=-1, keepdim=True)
 
 
+def add_share_and_divide(p: Tensor, floor: float) -> Tensor:
+    return add_and_divide(p, floor / p.shape[-1])
+
+
+def clamp_share_and_divide(p: Tensor, floor: float) -> Tensor:
+    return clamp_and_divide(p, floor / p.shape[-1])
+
+
 def frequency_of_all(plans: Tensor, scores: Tensor, elites: int, p: Tensor, alpha: float, floor: float) -> Tensor:
     frequency = take(plans, scores, elites).sum(dim=1) / plans.shape[1]
     return (1 - floor) * ((1 - alpha) * p + alpha * frequency) + floor / p.shape[-1]
@@ -1711,6 +2034,34 @@ CATEGORICAL = Exercise(
             counted(mix=add_and_divide),
             "These are probabilities, but the uniform distribution's share is then C·floor/(1 + C·floor), not floor. Mix: "
             "(1 − floor)·p + floor/C.",
+        ),
+        Mistake(
+            "the floor's share added, then divided by the sum",
+            counted(mix=add_share_and_divide),
+            "These are probabilities, but the uniform distribution's share is then floor/(1 + floor), not floor. Mix: "
+            "(1 − floor)·p + floor/C.",
+        ),
+        Mistake(
+            "a clamp at the floor's share, then divided by the sum",
+            counted(mix=clamp_share_and_divide),
+            "These are probabilities, but dividing pushes what was lifted below floor/C again. The course mixes with the uniform "
+            "distribution: (1 − floor)·p + floor/C.",
+        ),
+        Mistake(
+            "a clamp at the floor's share",
+            counted(mix=lambda p, floor: p.clamp(min=floor / p.shape[-1])),
+            "floor/C is the right least value, but a clamp only lifts the small ones: the sum is above 1. Mix: "
+            "(1 − floor)·p + floor/C.",
+        ),
+        Mistake(
+            "the best plan alone",
+            counted(lambda c, s, e: take(c, s, 1)),
+            "One plan's buttons are no frequencies: each is 0 or 1. All E elites are counted.",
+        ),
+        Mistake(
+            "all worlds' elites counted together",
+            counted(fit=lambda chosen: chosen.mean(dim=(0, 1)).expand_as(chosen[:, 0])),
+            "You average over worlds as well. Worlds do not know of each other: only the elites' axis, `dim=1`, goes.",
         ),
         Mistake(
             "the floor the wrong way round",

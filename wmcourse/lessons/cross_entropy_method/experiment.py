@@ -307,10 +307,16 @@ def swing_up_table(
     return results
 
 
-def shortfall(results: dict[str, dict[int, Returns]]) -> dict[str, dict[int, tuple[float, float]]]:
-    """How far each stays below the best that *any* planner got from the same start: mean and half of the 95 % interval."""
+def shortfall(results: dict[str, dict[int, Returns]]) -> dict[str, dict[int, tuple[float, float, float]]]:
+    """How far each stays below the best that *any* planner got from the same start.
+
+    The mean, half of its 95 % interval, and the most that was lacking in one episode.
+    """
     best = np.max([r.values for row in results.values() for r in row.values()], axis=0)
-    return {name: {b: r.interval(best) for b, r in row.items()} for name, row in results.items()}
+    return {
+        name: {b: (*r.interval(best), float((best - r.values).max())) for b, r in row.items()}
+        for name, row in results.items()
+    }
 
 
 # --- Dodge

@@ -110,6 +110,26 @@ def population_walk() -> Explorer:
     )
 
 
+def on_a_cone(alpha: float, elites: int, floor: float, distance: float) -> tuple[Tensor, Tensor]:
+    """Of 40 searches the mean's distance from the top of a cone, and the std, both in σ₀: (31 rounds, 40) each."""
+    generator = torch.Generator().manual_seed(0)
+    mean, std = torch.zeros(40, 1, 2), torch.ones(40, 1, 2)
+    goal = torch.tensor([distance, 0.0])
+    apart, spread = [mean[:, 0].sub(goal).norm(dim=-1)], [std.mean(dim=(1, 2))]
+    for _ in range(30):
+        plans = mean[:, None] + std[:, None] * torch.randn(40, 50, 1, 2, generator=generator)
+        scores = -(plans[:, :, 0] - goal).norm(dim=-1)
+        mean, std = cem_update(plans, scores, elites, mean, std, alpha, floor)
+        apart.append(mean[:, 0].sub(goal).norm(dim=-1))
+        spread.append(std.mean(dim=(1, 2)))
+    return torch.stack(apart), torch.stack(spread)
+
+
+def arrived(alpha: float = 1.0, elites: int = 5, floor: float = 0.0, distance: float = 2.0) -> int:
+    """How many of the 40 searches end within 0.1 σ₀ of the top."""
+    return int((on_a_cone(alpha, elites, floor, distance)[0][-1] < 0.1).sum())
+
+
 def three_knobs() -> Explorer:
     """Distance from the top and std over rounds, of 40 searches: what α, the elite share and the floor do."""
     figure, (left, right) = stage(8.4, 3.4, 2)
@@ -126,27 +146,17 @@ def three_knobs() -> Explorer:
     right.legend(frameon=False, loc="upper right")
 
     def draw(alpha: float, elites: int, floor: float, distance: float) -> str:
-        generator = torch.Generator().manual_seed(0)
-        mean, std = torch.zeros(40, 1, 2), torch.ones(40, 1, 2)
-        goal = torch.tensor([distance, 0.0])
-        apart, spread = [mean[:, 0].sub(goal).norm(dim=-1)], [std.mean(dim=(1, 2))]
-        for _ in rounds[1:]:
-            plans = mean[:, None] + std[:, None] * torch.randn(40, 50, 1, 2, generator=generator)
-            scores = -(plans[:, :, 0] - goal).norm(dim=-1)
-            mean, std = cem_update(plans, scores, elites, mean, std, alpha, floor)
-            apart.append(mean[:, 0].sub(goal).norm(dim=-1))
-            spread.append(std.mean(dim=(1, 2)))
-        paths, widths = torch.stack(apart).clamp(min=1e-5), torch.stack(spread).clamp(min=1e-5)
+        paths, widths = (part.clamp(min=1e-5) for part in on_a_cone(alpha, elites, floor, distance))
         for k, line in enumerate(lines):
             line.set_ydata(paths[:, k])
         middle.set_ydata(paths.median(dim=1).values)
         width.set_ydata(widths.median(dim=1).values)
         start.set_ydata(np.maximum((1 - alpha) ** rounds, 1e-5))
-        arrived = int((paths[-1] < 0.1).sum())
+        there = int((paths[-1] < 0.1).sum())
         return (
-            f"after 30 rounds of 50 plans: <b>{arrived} of 40</b> within 0.1 σ₀ of the top; median distance "
-            f"{least(float(paths[-1].median()))}, σ {least(float(widths[-1].median()))}; "
-            f"of the start survives {least((1 - alpha) ** 30)}"
+            f"after 30 rounds of 50 plans: <b>{there} of 40</b> within 0.1 σ₀ of the top; median distance "
+            f"{least(float(paths[5].median()))} after 5 rounds, {least(float(paths[-1].median()))} after 30, "
+            f"σ {least(float(widths[-1].median()))}; of the start survives {least((1 - alpha) ** 30)}"
         )
 
     return Explorer(
@@ -177,42 +187,45 @@ def glide(actions: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def noise_and_inertia() -> Explorer:
-    """Random plans of one kind of noise, and where they take Dodge's agent in twelve steps."""
-    figure, (left, right) = stage(8.4, 3.2, 2)
+    """Random plans of three kinds of noise, and where they take Dodge's agent in twelve steps."""
+    figure, axes = stage(8.4, 3.4, 3, sharey=True)
     steps = np.arange(13)
-    plans = [left.step(steps[:-1], steps[:-1] * 0.0, where="mid", lw=1.2, alpha=0.8)[0] for _ in range(4)]
-    left.axhline(0, color=GREY, lw=0.8)
-    left.set(ylim=(-1.15, 1.15), xlabel="step", ylabel="throttle a", title="four random plans")
-    paths = [right.plot(steps, steps * 0.0, color=BLUE, lw=0.7, alpha=0.4)[0] for _ in range(60)]
-    right.axhspan(-5, 5, color=ORANGE, alpha=0.2, lw=0)
-    right.set(ylim=(-24, 24), xlabel="step", ylabel="pixels to the side", title="sixty of them, carried out")
+    paths, pushes = [], []
+    for panel in axes:
+        panel.axhspan(-5, 5, color=ORANGE, alpha=0.2, lw=0)
+        paths.append([panel.plot(steps, steps * 0.0, color=BLUE, lw=0.7, alpha=0.35)[0] for _ in range(60)])
+        panel.axhline(-20, color=GREY, lw=0.6)
+        pushes.append(panel.step(steps[:-1], steps[:-1] * 0.0, where="mid", color=RED, lw=1.4)[0])
+        panel.set(ylim=(-26, 26), xlim=(-0.5, 12), xlabel="step")
+    axes[0].set_ylabel("pixels to the side")
+    axes[0].set_title("white", fontsize=11)
+    axes[1].set_title("correlated, ρ", fontsize=11)
+    axes[2].set_title("coloured, exponent", fontsize=11)
 
-    def draw(kind: str, rho: float, exponent: float) -> str:
-        generator = torch.Generator().manual_seed(1)
-        shape = (2000, 12, 1)
-        if kind == "white":
-            noise = torch.randn(shape, generator=generator)
-        elif kind == "correlated":
-            noise = correlated_noise(shape, rho, generator)
-        else:
-            noise = colour_noise(torch.randn(shape, generator=generator), exponent)
-        actions = (0.8 * noise[..., 0]).clamp(-1, 1).numpy()
-        where = glide(actions)
-        for k, line in enumerate(plans):
-            line.set_ydata(actions[k])
-        for k, line in enumerate(paths):
-            line.set_ydata(where[k])
-        out = float((np.abs(where[:, -1]) > 5).mean())
+    def draw(rho: float, exponent: float) -> str:
+        said = []
+        for k, (name, setting) in enumerate((("white", 0.0), (f"ρ = {rho:g}", rho), (f"1/f^{exponent:g}", exponent))):
+            generator = torch.Generator().manual_seed(1)
+            if k == 1:
+                noise = correlated_noise((2000, 12, 1), setting, generator)
+            else:
+                noise = colour_noise(torch.randn((2000, 12, 1), generator=generator), setting)
+            actions = (0.8 * noise[..., 0]).clamp(-1, 1).numpy()
+            where = glide(actions)
+            for one, line in zip(where, paths[k], strict=False):
+                line.set_ydata(one)
+            pushes[k].set_ydata(4 * actions[0] - 20)
+            said.append(f"{name}: {where[:, -1].std():.1f} pixels, <b>{(np.abs(where[:, -1]) > 5).mean():.1%}</b> out")
         return (
-            f"same std of each push; after 12 steps the agent is {where[:, -1].std():.1f} pixels to the side (std), and "
-            f"<b>{out:.0%}</b> of 2,000 plans have left the shaded ± 5 pixels that a hazard covers"
+            "same std of each push; after 12 steps the agent is so far to the side (std), and so many of 2,000 plans have left "
+            f"the shaded ± 5 pixels that a hazard covers. {'; '.join(said)}"
         )
 
     return Explorer(
         figure,
         draw,
-        alt="Left four random plans of twelve pushes, right where sixty such plans take an agent with inertia.",
-        kind=choice("noise", ["white", "correlated", "coloured"]),
+        alt="For white, correlated and coloured noise where sixty plans take an agent with inertia in twelve steps, and below, in "
+        "red, the pushes of one plan.",
         rho=slider("correlation ρ", 0.0, 0.98, 0.9, 0.02),
         exponent=slider("exponent", 0.0, 4.0, 2.0, 0.25),
     )
