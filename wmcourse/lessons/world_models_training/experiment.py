@@ -26,7 +26,7 @@ from wmcourse.cross_entropy_method import correlated_noise
 from wmcourse.engine.rollouts import Rollouts
 from wmcourse.engine.runs import Config
 from wmcourse.lessons.world_models_training.exercises import decide as course_decide
-from wmcourse.world_models_training import ControllerAgent, LatentPlanner, LinearController, WorldModel
+from wmcourse.world_models_training import ControllerAgent, LatentPlanner, LinearController, Score, WorldModel
 from wmcourse.worlds import DodgeVectorEnv
 from wmcourse.worlds.dodge import DodgeState, advance
 
@@ -264,6 +264,16 @@ def lives(
     """Returns (N, E) of N controllers in E dreams each, which end when a coin with the dream's P(done) says so."""
     acting = cast(LinearController, Acting(act))
     return world_models_training.dream_returns(model, acting, weights, starts, steps, temperature, generator)
+
+
+def hold(push: float) -> Act:
+    """One push for ever, as an answer of each controller in each dream: what evolution has to beat."""
+    return lambda weights, z, h: z.new_full((*z.shape[:2], 1), push)
+
+
+def interval(score: Score) -> str:
+    """The mean and its 95 % interval, as the tables have them."""
+    return f"{score.mean:.0f} [{score.ci95[0]:.0f}, {score.ci95[1]:.0f}]"
 
 
 class Evolved(NamedTuple):
