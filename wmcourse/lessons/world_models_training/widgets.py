@@ -194,7 +194,7 @@ def apart() -> Explorer:
     figure, axes = stage(6.4, 3.3)
     grid = np.linspace(-3, 3, 601)
     axes.fill_between(grid, bell(grid, 0, 1), color=GREY, alpha=0.25, label="N(0, 1), stage 2's prior")
-    (expected,) = axes.plot(grid, 0 * grid, color=GREEN, lw=2, ls="--", label="what the memory expects")
+    (expected,) = axes.plot(grid, 0 * grid, color=GREEN, lw=2, ls="--", zorder=3, label="what the memory expects")
     (alone,) = axes.plot(grid, 0 * grid, color=ORANGE, lw=2, label="the code, trained apart")
     (joint,) = axes.plot(grid, 0 * grid, color=BLUE, lw=2, label="the code, trained together")
     axes.set(xlim=(-3, 3), ylim=(0, 2.7), xlabel="one latent dimension z", ylabel="density")
@@ -233,7 +233,7 @@ def curse() -> Explorer:
     """What the best of N plans promised, and what it is worth, over many decisions."""
     rng = np.random.default_rng(0)
     values, noise, second = (rng.normal(size=(TRIALS, MOST)) for _ in range(3))
-    edges = np.linspace(-4, 10, 85)
+    edges = np.arange(-24.5, 61) / 6  # 0, where equal plans are, is the middle of a bin
     figure, axes = stage(6.4, 3.2)
     middle, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
     promised = axes.bar(middle, 0 * middle, width, color=ORANGE, alpha=0.6, label="what the winner promised")
