@@ -1047,6 +1047,13 @@ def asked_twice(returns_of: ReturnsOf, noise: Tensor, std: float, elites: int, m
     return evolve(twice, noise, std, elites, min_std)
 
 
+def turned_round(
+    returns_of: ReturnsOf, noise: Tensor, std: float, elites: int, min_std: float
+) -> tuple[Tensor, Tensor]:
+    mean, history = evolve(returns_of, noise, std, elites, min_std)
+    return history, mean
+
+
 def one_life(ask: Ask, rng: Rng) -> str:
     """Dreams are most of the work, and each asking draws others: one for each generation."""
     for case in evolution_cases(rng):
@@ -1151,6 +1158,11 @@ EVOLVE = Watched(
             "the mean over the dreams.",
         ),
         Mistake(
+            "mean and history changed places",
+            turned_round,
+            "Two things come out, the last mean first and then the history. Here they are the other way round.",
+        ),
+        Mistake(
             "the best ever returned",
             evolved(best_ever=True),
             "You keep the record holder of all generations. The more controllers took part the luckier it was: the winner's curse, "
@@ -1246,10 +1258,13 @@ def score_cases(rng: Rng) -> Iterator[Case]:
         (30, np.float32, "thirty common episodes"),
         (3, np.float64, "three"),
         (int(rng.integers(50, 90)), np.float64, "many"),
+        (9, np.float64, "the other one is better"),
     ):
         luck = rng.normal(120, 60, episodes)  # of the episode: the same for both
         a, b = luck + rng.normal(12, 20, episodes), luck + rng.normal(0, 30, episodes)
         a[0] = b[0] - 25  # sometimes the better agent is worse
+        if episodes == 9:
+            a -= (a - b).mean() + 15
         yield Case({"a": a.astype(kind), "b": b.astype(kind)}, about)
 
 
@@ -1375,6 +1390,11 @@ COMPARE = Exercise(
             "An absolute value turns all luck into an advantage: two equal agents would differ.",
         ),
         Mistake(
+            "the distance of the means",
+            compared(gap=lambda a, b: (a.mean() - b.mean()).abs()),
+            "The sign is lost: a reader could not tell which of the two is the better one. Leave `abs` out.",
+        ),
+        Mistake(
             "the distances and their spread",
             compared(
                 gap=lambda a, b: (a - b).abs().mean(), gap_error=lambda a, b: (a - b).abs().std() / math.sqrt(len(a))
@@ -1414,7 +1434,7 @@ COMPARE = Exercise(
     reference=compare,
     cases=score_cases,
     expects="four tensors without axes: a's mean, its standard error, the mean of a − b, and the standard error of that",
-    checked="Three, thirty and many episodes, with luck in common.",
+    checked="Three, thirty and many episodes, with luck in common; and a case where b is the better one.",
     equivalent={"gradient cut": "a score is to be read, not to be differentiated"},
     tolerance=10.0,
 )
