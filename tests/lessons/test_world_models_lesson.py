@@ -84,6 +84,13 @@ def test_one_push_is_held_in_dreams_as_in_the_world(model: WorldModel) -> None:
     torch.testing.assert_close(*lived)
 
 
+def test_the_best_of_many_is_what_dice_say() -> None:
+    assert experiment.best_of(1) == pytest.approx(0, abs=1e-9)
+    assert experiment.best_of(2) == pytest.approx(np.pi**-0.5, abs=1e-9)
+    best = np.random.default_rng(0).normal(size=(20_000, 64)).max(1)
+    assert abs(best.mean() - experiment.best_of(64)) < 4 * best.std() / 20_000**0.5
+
+
 def test_evolution_asks_for_each_generation_once(model: WorldModel) -> None:
     grown = experiment.evolve_in_dream(model, evolve, population_action, 1.0, 3, 10, 2, 5)
     assert grown.history.shape == (3,)
