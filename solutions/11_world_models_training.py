@@ -135,7 +135,8 @@ steps.counted_twice.check(counted_twice)
 # %%
 from wmcourse.lessons.world_models_training.derivation import APART, BEST_OF_TWO, d, m_1, m_2, rho, theta, w, z
 
-assert equal(expectation(-log_normal(z, sp.Integer(0), sp.Integer(1)), mu, sigma).doit(), steps.counted_twice.expected)
+price = expectation(-log_normal(z, sp.Integer(0), sp.Integer(1)), mu, sigma).doit()
+assert equal(price, steps.counted_twice.expected)
 variance = sp.Symbol("v", positive=True)  # τ²
 cost = variance * (w**2 + 1 / s**2) / 2 - sp.log(variance) / 2
 best = 1 / (w**2 + 1 / s**2)
@@ -290,7 +291,7 @@ def decide(
     h: torch.Tensor,
     c: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Forget where an episode began, choose, remember: the actions (W, A), and h and c (W, H) for the next decision."""
+    """Forget where an episode began, choose, remember: actions (W, A), and the next decision's h and c (W, H)."""
     ### BEGIN SOLUTION
     kept = (~began).to(h.dtype)[:, None]
     h, c = kept * h, kept * c  # a new episode begins without memory
@@ -314,7 +315,7 @@ ex.decide.check(decide)
 
 # %% exercise="population_action"
 def population_action(weights: torch.Tensor, z: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-    """a = tanh(W[z, h] + b) of N controllers, weights (N, P), in E dreams each: z (N, E, Z), h (N, E, H) -> (N, E, A)."""
+    """a = tanh(W[z, h] + b) of N controllers (N, P) in E dreams each: z (N, E, Z), h (N, E, H) -> (N, E, A)."""
     ### BEGIN SOLUTION
     x = torch.cat([z, h], dim=-1)  # (N, E, I), with I = Z + H
     inputs = x.shape[-1]
@@ -344,7 +345,7 @@ ex.population_action.check(population_action)
 def evolve(
     returns_of: "Callable[[torch.Tensor], torch.Tensor]", noise: torch.Tensor, std: float, elites: int, min_std: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The cross-entropy method over a controller's weights: the last mean (P,), and each generation's mean return (G,)."""
+    """The cross-entropy method over weights: the last mean (P,), and each generation's mean return (G,)."""
     ### BEGIN SOLUTION
     mean = torch.zeros_like(noise[0, 0])
     spread = torch.full_like(mean, std)
@@ -398,7 +399,7 @@ ex.compare.check(compare)
 
 # %% exercise="second_look"
 def second_look(first: torch.Tensor, fresh: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Choose by the first dreams (W, S, N), judge by the fresh ones: the choice, its promise, and its honest value."""
+    """Choose by the first dreams (W, S, N), judge by the fresh ones: the choice, its promise, its honest value."""
     ### BEGIN SOLUTION
     estimate = first.mean(dim=1)  # (W, N)
     promise, chosen = estimate.max(dim=1)
@@ -441,9 +442,8 @@ RUN = parts.folder(Path("runs/lesson_11"))  # beside this notebook; with other p
 remember_config(config, RUN)
 rollouts = collect(config, RUN / "rollouts")
 deaths = int(rollouts.terminated.sum())
-print(
-    f"{len(rollouts):,} frames, {deaths:,} deaths, half of the episodes end before step {np.median(rollouts.episode_length):.0f}"
-)
+half = np.median(rollouts.episode_length)
+print(f"{len(rollouts):,} frames, {deaths:,} deaths, half of the episodes end before step {half:.0f}")
 band = rollouts.frames(np.array([0]))[0, slice(*world.rules.band)] / 255  # (rows, 32, 1), all of one grey
 price = -(band * np.log(band) + (1 - band) * np.log(1 - band))
 print(f"the band alone costs {band.size} × {price.max():.2f} = {price.sum():.0f} nats, drawn as well as can be")
@@ -506,10 +506,9 @@ for name, values, what in (
 left_over = (
     nats.rate + nats.surprise - nats.twice - nats.joint
 )  # 0 by the derivation; the first and the third are in closed form
-print(
-    f"L_V's KL + L_M − twice − joint = {left_over.mean():+.3f} ± {left_over.std(ddof=1) / math.sqrt(len(left_over)):.3f}"
-)
-assert abs(left_over.mean()) < 5 * left_over.std(ddof=1) / math.sqrt(len(left_over))
+error = left_over.std(ddof=1) / math.sqrt(len(left_over))
+print(f"L_V's KL + L_M − twice − joint = {left_over.mean():+.3f} ± {error:.3f}")
+assert abs(left_over.mean()) < 5 * error
 assert nats.joint.mean() < nats.rate.mean() / 3
 rows = {"reality": real[awake - 1 :][:30:3]} | {
     f"dream {i + 1}": other[awake - 1 :][:30:3] for i, other in enumerate(others)
@@ -571,7 +570,8 @@ floor = torch.from_numpy(scores["random"].returns)
 for name, title in titles.items():
     mean, error, ahead, its_error = (float(v) for v in verdict(torch.from_numpy(scores[name].returns), floor))
     print(
-        f"{title:<32} {mean:6.1f} ± {1.96 * error:4.1f}   ahead of random by {ahead:6.1f} ± {1.96 * its_error:4.1f}   (95 %)"
+        f"{title:<32} {mean:6.1f} ± {1.96 * error:4.1f}",
+        f"   ahead of random by {ahead:6.1f} ± {1.96 * its_error:4.1f}   (95 %)",
     )
 times = " = ".join(f"{ours.mean / scores[name].mean:.2g} × {name}" for name in ("random", "left", "oracle"))
 print(f"ours = {times}")
@@ -622,7 +622,8 @@ for name, score in ablated.items():
         float(v) for v in verdict(torch.from_numpy(score.returns), torch.from_numpy(ours.returns))
     )
     print(
-        f"{name:<32} {mean:6.1f} ± {1.96 * error:4.1f}   against ours, in pairs: {behind:+7.1f} ± {1.96 * its_error:4.1f}"
+        f"{name:<32} {mean:6.1f} ± {1.96 * error:4.1f}",
+        f"   against ours, in pairs: {behind:+7.1f} ± {1.96 * its_error:4.1f}",
     )
 assert world.rules.power == 0.6  # pixels: what one push adds to the velocity
 assert ablated["memory reset at each decision"].mean < 0.5 * ours.mean
@@ -724,14 +725,16 @@ rows, chosen = np.arange(len(promised)), promised.argmax(1)
 of_chosen = summarize((promised - kept_steps)[rows, chosen])
 of_all = summarize((promised - kept_steps).mean(1))
 print(
-    f"{len(rows)} moments, 64 plans each: the average plan survives {kept_steps.mean():.2f} of 12 steps, the chosen {kept_steps[rows, chosen].mean():.2f}"
+    f"{len(rows)} moments, 64 plans each: the average plan survives {kept_steps.mean():.2f} of 12 steps,",
+    f"the chosen {kept_steps[rows, chosen].mean():.2f}",
 )
 for name, gap in (("the average plan", of_all), ("the chosen plan", of_chosen)):
     print(f"τ = 0: {name:<17} promises {gap.mean:+.2f} [{gap.ci95[0]:+.2f}, {gap.ci95[1]:+.2f}] steps too many")
 _, promise, again = look_again(once, fresh)
 gap = summarize((promise - again).numpy())
 print(
-    f"τ = 1: the winner of one dream promises {promise.mean():.2f}, fresh dreams say {again.mean():.2f}: {gap.mean:+.2f} [{gap.ci95[0]:+.2f}, {gap.ci95[1]:+.2f}]"
+    f"τ = 1: the winner of one dream promises {promise.mean():.2f}, fresh dreams say {again.mean():.2f}:",
+    f"{gap.mean:+.2f} [{gap.ci95[0]:+.2f}, {gap.ci95[1]:+.2f}]",
 )
 assert of_chosen.mean > of_all.mean
 assert gap.ci95[0] > 0

@@ -220,9 +220,9 @@ def apart() -> Explorer:
         figure,
         draw,
         alt="Four bells over one latent dimension: the prior, the memory's expectation, and the code trained apart and together.",
-        w=slider("sharpness w of the eye", 0.2, 4.0, 1.0, 0.1),
-        s=slider("doubt s of the memory", 0.2, 1.0, 0.4, 0.05),
-        x=slider("where the frame puts z", -1.5, 2.5, 1.8, 0.1),
+        w=slider("the eye's sharpness w", 0.2, 4.0, 1.0, 0.1),
+        s=slider("the memory's doubt s", 0.2, 1.0, 0.4, 0.05),
+        x=slider("the frame puts z at", -1.5, 2.5, 1.8, 0.1),
     )
 
 
