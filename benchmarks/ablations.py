@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks.seeds import run
 from benchmarks.tables import interval, keep, markdown
+from wmcourse.engine.players import ConstantAgent
 from wmcourse.engine.rollouts import Rollouts
 from wmcourse.mdn_rnn import MDNRNN
 from wmcourse.mixture_density_networks import mixture_nll
@@ -55,22 +56,6 @@ class Forgetful(LatentPlanner):
     def act(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.state = self.model.rnn.initial_state(len(frames))
         return super().act(frames)
-
-
-class Constant:
-    """One push for ever, whatever there is to see."""
-
-    def __init__(self, push: float) -> None:
-        self.push = push
-
-    def begin(self, worlds: int) -> None:
-        pass
-
-    def keep(self, index: NDArray[np.int64]) -> None:
-        pass
-
-    def act(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.full((len(frames), 1), self.push, np.float32)
 
 
 def starts(model: WorldModel, worlds: int = 256, seed: int = 5_000) -> torch.Tensor:
@@ -135,8 +120,8 @@ def report(seed: int = 0) -> str:
         "two rounds of 32 plans instead of one of 64": LatentPlanner(model, seed, config=refitting),
         "no planning: linear controller evolved in the dream": ControllerAgent(model, controller),
         "K = 1: one Gaussian for each latent": LatentPlanner(single, seed),
-        "one push for ever, left": Constant(-1.0),
-        "one push for ever, right": Constant(1.0),
+        "one push for ever, left": ConstantAgent(-1.0),
+        "one push for ever, right": ConstantAgent(1.0),
     }
     scores: dict[str, Score] = {name: evaluate(p, world, EPISODES, SEED) for name, p in players.items()}
     play = markdown(["agent", "return [95 % interval]"], [[name, interval(s)] for name, s in scores.items()])

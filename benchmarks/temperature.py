@@ -8,9 +8,9 @@ evolution finds what the dream gets wrong. A score that is high in the dream and
 How to read it: a cold dream promises three to four times what the world pays; from τ = 1 on the promise is modest. The
 world's own scores overlap, so here a hotter dream makes the *promise* honest, not the controller better.
 
-What these controllers do: they hold one push for ever. `Constant` of benchmarks/ablations.py, on the same episodes,
-scores 82 [68, 95] to the left and 75 [63, 88] to the right: to the digit the rows of τ = 0.5, 1 and 1.3, and of 0.1. In
-such dreams the push to the right lives 269 [253, 286] steps at τ = 0.1 and 119 [101, 138] at τ = 1: the cold
+What these controllers do: they hold one push for ever. `ConstantAgent` of wmcourse/engine/players.py, on the same
+episodes, scores 82 [68, 95] to the left and 75 [63, 88] to the right: to the digit the rows of τ = 0.5, 1 and 1.3, and
+of 0.1. In such dreams the push to the right lives 269 [253, 286] steps at τ = 0.1 and 119 [101, 138] at τ = 1: the cold
 dream's right-hand wall is nearly safe, and evolution found it.
 """
 

@@ -68,6 +68,29 @@ def test_lives_are_the_courses_dreams(model: WorldModel) -> None:
     torch.testing.assert_close(torch.nn.utils.parameters_to_vector(agent.controller.parameters()), weights[0])
 
 
+def test_one_push_is_held_in_dreams_as_in_the_world(model: WorldModel) -> None:
+    act = experiment.hold(-1.0)
+    z, h = torch.zeros(2, 3, TINY.latent_dim), torch.zeros(2, 3, TINY.hidden_dim)
+    assert torch.equal(act(torch.zeros(2, 5), z, h), torch.full((2, 3, 1), -1.0))
+    starts = experiment.first_latents(model, 4)
+    size = TINY.latent_dim + TINY.hidden_dim + 1
+    bias = (
+        torch.nn.functional.one_hot(torch.tensor([size - 1]), size) * -20.0
+    )  # tanh(−20) is −1: a controller does it, too
+    lived = [
+        experiment.lives(model, how, bias, starts, 20, 1.0, torch.Generator().manual_seed(1))
+        for how in (act, population_action)
+    ]
+    torch.testing.assert_close(*lived)
+
+
+def test_the_best_of_many_is_what_dice_say() -> None:
+    assert experiment.best_of(1) == pytest.approx(0, abs=1e-9)
+    assert experiment.best_of(2) == pytest.approx(np.pi**-0.5, abs=1e-9)
+    best = np.random.default_rng(0).normal(size=(20_000, 64)).max(1)
+    assert abs(best.mean() - experiment.best_of(64)) < 4 * best.std() / 20_000**0.5
+
+
 def test_evolution_asks_for_each_generation_once(model: WorldModel) -> None:
     grown = experiment.evolve_in_dream(model, evolve, population_action, 1.0, 3, 10, 2, 5)
     assert grown.history.shape == (3,)
@@ -116,6 +139,14 @@ def test_explorers_say_their_numbers(make: Any) -> None:
 def test_pictures_of_results_have_words() -> None:
     score = Score(3.0, (2.0, 4.0), 2, np.array([2.0, 4.0], np.float32))
     assert "ours 3" in widgets.ladder({"ours": score, "other": score}, "Title", "ours").alt
+    assert (
+        "other 3, one push 3"
+        in widgets.ladder({"ours": score, "other": score}, "Title", "ours", ("one push", score)).alt
+    )
+    assert widgets.score_picture({"random": score, "left": score, "planner": score}).alt.endswith(
+        "random, one push, ours"
+    )
+    assert experiment.interval(score) == "3 [2, 4]"
     assert "1.5 against what the memory" in widgets.nats_picture(9.0, 1.5).alt
     said = widgets.promise_picture({0.1: score}, {0.1: score}, {0.1: [1.0, 2.0]}).alt
     assert "τ 0.1: 3 in the dream, 3 in the world" in said

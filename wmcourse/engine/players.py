@@ -30,6 +30,22 @@ class RandomAgent:
         return self.actions.sample(self.rng, len(frames))
 
 
+class ConstantAgent:
+    """A floor that needs no eyes: one push in [-1, 1], held for ever, whatever there is to see."""
+
+    def __init__(self, push: float) -> None:
+        self.push = push
+
+    def begin(self, worlds: int) -> None:
+        pass
+
+    def keep(self, index: NDArray[np.int64]) -> None:
+        pass
+
+    def act(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.full((len(frames), 1), self.push, np.float32)
+
+
 class OraclePlanner:
     """The same planner with the same budget on Dodge's true dynamics: an upper bound for what a model could give.
 

@@ -36,7 +36,12 @@ from wmcourse.world_models_training import (
 from wmcourse.worlds import DodgeVectorEnv, make
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#7F7F7F"  # Okabe & Ito (2008)
-PLAYERS = {"random": ("random", GREY), "planner": ("ours", ORANGE), "oracle": ("oracle", BLUE)}  # shown as, colour
+PLAYERS = {  # shown as, colour
+    "random": ("random", GREY),
+    "left": ("one push", GREEN),
+    "planner": ("ours", ORANGE),
+    "oracle": ("oracle", BLUE),
+}
 PARALLEL_DODGES, PARALLEL_WORLDS = 100, 8
 
 

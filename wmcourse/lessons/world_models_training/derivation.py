@@ -69,6 +69,21 @@ STEPS = (
                 "This is the expected log-density. A price is its negative.",
             ),
             Mistake(
+                "log 2π without its ½",
+                (mu**2 + sigma**2) / 2 + sp.log(2 * sp.pi),
+                "The normalising constant of N(0, 1) is √(2π), and the logarithm of a root is half of a logarithm: ½ log 2π.",
+            ),
+            Mistake(
+                "the two densities changed places",
+                (mu**2 + 1) / (2 * sigma**2) + sp.log(sigma) + sp.log(2 * sp.pi) / 2,
+                "This draws z from N(0, 1) and prices it by q. The frame's code is drawn from q, and the price is the prior's.",
+            ),
+            Mistake(
+                "the standard deviation for the variance",
+                mu**2 / 2 + sigma / 2 + sp.log(2 * sp.pi) / 2,
+                "E[z²] = μ² + Var z, and the variance is σ², not σ.",
+            ),
+            Mistake(
                 "the ½ before the square lost",
                 mu**2 + sigma**2 + sp.log(2 * sp.pi) / 2,
                 "The exponent of N(0, 1) is −½z²: the square has a ½ as well as the constant.",
@@ -103,6 +118,11 @@ STEPS = (
                 "the absolute noise of one",
                 m + s * sp.sqrt(2 / sp.pi),
                 "This is m + E|e| for one noise e. It would be so if the other estimate were exactly −e below.",
+            ),
+            Mistake(
+                "the bias alone",
+                s / sp.sqrt(sp.pi),
+                "This is by *how much* the promise is too high. Asked is the promise itself: both plans are worth m, so add it.",
             ),
             Mistake("the sign", m - s / sp.sqrt(sp.pi), "This is the *smaller* of the two: the maximum is above m."),
             Mistake(

@@ -182,6 +182,27 @@ def worlds_mixed_up(
     return plan_returns(rnn, z, (h, c), plans.flatten(0, 1)[:, None], temperature, generator).view(worlds, candidates)
 
 
+def with_defaults(
+    rnn: MDNRNN, z: Tensor, state: State, plans: Tensor, temperature: float, generator: torch.Generator | None
+) -> Tensor:
+    return plan_returns(rnn, z, state, plans, 1.0, None)
+
+
+def plans_scrambled(
+    rnn: MDNRNN, z: Tensor, state: State, plans: Tensor, temperature: float, generator: torch.Generator | None
+) -> Tensor:
+    worlds, candidates, horizon, size = plans.shape
+    steps = plans.reshape(horizon, worlds * candidates, size)  # in place of flatten(0, 1).transpose(0, 1)
+    return plan_returns(rnn, z, state, steps.transpose(0, 1).reshape(plans.shape), temperature, generator)
+
+
+def axes_swapped(
+    rnn: MDNRNN, z: Tensor, state: State, plans: Tensor, temperature: float, generator: torch.Generator | None
+) -> Tensor:
+    returns = plan_returns(rnn, z, state, plans, temperature, generator)
+    return returns.reshape(-1).view(returns.shape[1], returns.shape[0]).T
+
+
 def first_step_only(
     rnn: MDNRNN, z: Tensor, state: State, plans: Tensor, temperature: float, generator: torch.Generator | None
 ) -> Tensor:
@@ -351,6 +372,65 @@ PLANS = Watched(
             "product, which grows from step to step.",
         ),
         Mistake(
+            "each step's own survival alone",
+            changed(weigh=lambda r, p: ((1 - p) * r).sum(0)),
+            "Each reward is weighted with the chance to survive its own step. It needs all *earlier* steps to be survived, a "
+            "product, and not its own: that a fatal step pays 0 is in r̂ already.",
+        ),
+        Mistake(
+            "the survival of the whole plan",
+            changed(weigh=lambda r, p: r.sum(0) * (1 - p).prod(0)),
+            "The sum of all rewards, times the chance to survive to the end: as if a plan that is hit at its last step had "
+            "earned nothing before. Weight each reward with its own chance to be still alive.",
+        ),
+        Mistake(
+            "the rewards not asked for",
+            changed(weigh=lambda r, p: alive_before(p).sum(0)),
+            "You add up the chances to be alive, as if each step paid 1. In Dodge that is nearly so, but the fatal step pays 0, "
+            "and another world pays something else: r̂ says what.",
+        ),
+        Mistake(
+            "the chance of the end for that of going on",
+            changed(weigh=lambda r, p: (torch.cat([torch.ones_like(p[:1]), p.cumprod(0)[:-1]]) * r).sum(0)),
+            "`alive` is multiplied by P(done), so that it grows where the dream is about to end. One goes on with 1 − P(done).",
+        ),
+        Mistake(
+            "the chances of the end added up",
+            changed(weigh=lambda r, p: (torch.cat([torch.ones_like(p[:1]), 1 - p.cumsum(0)[:-1]]) * r).sum(0)),
+            "You take each P(done) off `alive`. P(done) is the chance to be hit *if* still alive: multiply by 1 − P(done), or "
+            "`alive` falls below 0.",
+        ),
+        Mistake(
+            "the last step left out",
+            changed(weigh=lambda r, p: (alive_before(p) * r)[:-1].sum(0)),
+            "The sum ends one step early: L pushes bring L rewards, r̂_1 to r̂_L. It is tempting, since L frames have L − 1 steps "
+            "between them; but a plan has pushes, not frames.",
+        ),
+        Mistake(
+            "the weight of 3 undone",
+            changed(weigh=lambda r, p: (alive_before(p / (p + 3 * (1 - p))) * r).sum(0)),
+            "You took the weight of 3 out of the odds, to have an honest chance. For a game that is right. Here p̂ stays as the head "
+            "gives it: a planner may be cautious, and this function does not know how a head was trained.",
+        ),
+        Mistake(
+            "dreamt with the defaults",
+            with_defaults,
+            "`dream_step(rnn, z, a, state)` alone dreams at τ = 1, with torch's global noise, whatever you were given. Hand on "
+            "`temperature` and `generator`.",
+        ),
+        Mistake(
+            "the plans' axes scrambled",
+            plans_scrambled,
+            "`reshape(L, W·N, A)` cuts the numbers anew, in the order in which they lie in memory: a step holds pieces of one plan, "
+            "not a push of each. First `flatten(0, 1)`, then take `[:, t]`.",
+        ),
+        Mistake(
+            "the result's axes swapped",
+            axes_swapped,
+            "The W·N returns are laid out as N rows of W and turned. All plans of world 0 come first, so `view(W, N)` is enough; "
+            "otherwise a world is given another world's plans.",
+        ),
+        Mistake(
             "a verdict in place of a chance",
             changed(weigh=lambda r, p: (alive_before((p > 0.5).to(p.dtype)) * r).sum(0)),
             "You call a plan dead as soon as P(done) > ½. Then a risk of 49 % is free, and plans that differ only in their risks "
@@ -511,6 +591,29 @@ def reset_afterwards(
     return action, kept * h, kept * c
 
 
+def reset_between(
+    rnn: MDNRNN, choose: Choose, z: Tensor, began: Tensor, h: Tensor, c: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    kept = (~began).to(h.dtype)[:, None]
+    action = choose(z, (h, c))
+    h, c = rnn.step(z, action, (kept * h, kept * c))
+    return action, h, c
+
+
+def changed_places(
+    rnn: MDNRNN, choose: Choose, z: Tensor, began: Tensor, h: Tensor, c: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    action, h, c = decide(rnn, choose, z, began, h, c)
+    return action, c, h
+
+
+def in_one_pair(
+    rnn: MDNRNN, choose: Choose, z: Tensor, began: Tensor, h: Tensor, c: Tensor
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    action, h, c = decide(rnn, choose, z, began, h, c)
+    return action, (h, c)
+
+
 def plans_without_memory(
     rnn: MDNRNN, choose: Choose, z: Tensor, began: Tensor, h: Tensor, c: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -629,6 +732,28 @@ DECIDE = Watched(
             "The worlds that have just begun choose with the old episode's memory, and lose their first step. Forget *first*.",
         ),
         Mistake(
+            "reset between choosing and remembering",
+            reset_between,
+            "What is remembered is right, but the choice was made before the reset: at its first frame the planner looks from the "
+            "last episode's memory. Forget *first*.",
+        ),
+        Mistake(
+            "reset only when all begin",
+            decided(kept=lambda began: ~began.all().expand_as(began)),
+            "As long as one world goes on nobody forgets. Each world has its own beginning: use the mask row by row.",
+        ),
+        Mistake(
+            "h and c changed places",
+            changed_places,
+            "The shapes are the same, so nothing complains: but what comes out as h goes in as c next time. The order is h, c.",
+        ),
+        Mistake(
+            "h and c in one pair",
+            in_one_pair,
+            "`rnn.step` gives a pair, and you return it as one thing. Three things in a row are asked for: unpack it, "
+            "`h, c = rnn.step(…)`, or `return action, *rnn.step(…)`.",
+        ),
+        Mistake(
             "planned without the memory",
             plans_without_memory,
             "The memory is carried faithfully from step to step, and not shown to the planner, which starts from zeros. Nobody "
@@ -717,6 +842,18 @@ def first_action_sees_z_alone(weights: Tensor, z: Tensor, h: Tensor) -> Tensor:
     return population_action(weights, z, 0 * h)
 
 
+def bias_in_each_row(weights: Tensor, z: Tensor, h: Tensor) -> Tensor:
+    x = torch.cat([z, h], -1)
+    rows = weights.reshape(len(weights), -1, x.shape[-1] + 1)  # (N, A, I + 1)
+    return torch.tanh(x @ rows[..., :-1].mT + rows[:, None, :, -1])
+
+
+def one_action(weights: Tensor, z: Tensor, h: Tensor) -> Tensor:
+    x = torch.cat([z, h], -1)
+    inputs = x.shape[-1]
+    return torch.tanh(x @ weights[:, :inputs, None] + weights[:, None, inputs : inputs + 1])
+
+
 def one_by_one(weights: Tensor, z: Tensor, h: Tensor) -> Tensor:
     actions = []
     for own, x in zip(weights, torch.cat([z, h], -1), strict=True):
@@ -782,6 +919,17 @@ CONTROLLERS = Exercise(
             acted(turned=True),
             "The row holds W as (A, I), one action's weights after the other. Reshaped to (I, A) the numbers are mixed up; only "
             "with A = 1 it makes no difference.",
+        ),
+        Mistake(
+            "a bias at the end of each row of W",
+            bias_in_each_row,
+            "You read A rows of I + 1 numbers, each with its bias. All of W comes first, and then all of b; only with A = 1 it makes "
+            "no difference.",
+        ),
+        Mistake(
+            "a single action",
+            one_action,
+            "Dodge has one action, and your function takes it for granted. A is P // (I + 1): another world pushes in two directions.",
         ),
         Mistake(
             "one controller for all",
@@ -856,26 +1004,37 @@ def evolve(returns_of: "ReturnsOf", noise: Tensor, std: float, elites: int, min_
 def evolved(
     fitness: Callable[[Tensor], Tensor] = lambda returns: returns.mean(1),
     largest: bool = True,
-    correction: int = 0,
-    floor: bool = True,
+    floor: Callable[[Tensor, float], Tensor] = lambda spread, least: spread.clamp(min=least),
     moving: bool = True,
-    narrowing: bool = True,
     fresh: bool = True,
     best_one: bool = False,
-    report: Callable[[Tensor], Tensor] = lambda returns: returns.mean(),
+    best_ever: bool = False,
+    inside: Callable[[Tensor], Tensor] = lambda population: population,
+    refitted: Callable[[Tensor, Tensor], Tensor] = lambda best, noise: best,
+    centre: Callable[[Tensor], Tensor] = lambda best: best.mean(0),
+    width: Callable[[Tensor, Tensor, Tensor], Tensor] = lambda best, population, old: best.std(0, correction=0),
+    narrowing: bool = True,
+    report: Callable[[Tensor, Tensor, int], Tensor] = lambda scores, returns, elites: scores.mean(),
 ) -> Answer:
+    """The right road with one thing changed."""
+
     def wrong(returns_of: ReturnsOf, noise: Tensor, std: float, elites: int, min_std: float) -> tuple[Tensor, Tensor]:
         mean, spread, history = torch.zeros_like(noise[0, 0]), torch.full_like(noise[0, 0], std), []
+        record, winner = -math.inf, mean
         for g in range(len(noise)):
-            population = (mean if moving else 0) + spread * noise[g if fresh else 0]
-            returns = fitness(returns_of(population))
-            best = population[returns.topk(elites, largest=largest).indices]
-            mean = best[0] if best_one and g == len(noise) - 1 else best.mean(0)
+            epsilon = noise[g if fresh else 0]
+            population = inside((mean if moving else 0) + spread * epsilon)
+            returns = returns_of(population)
+            scores = fitness(returns)
+            order = scores.topk(elites, largest=largest).indices
+            best, old = refitted(population[order], epsilon[order]), mean
+            if float(scores.max()) > record:
+                record, winner = float(scores.max()), population[scores.argmax()]
+            mean = best[0] if best_one and g == len(noise) - 1 else centre(best)
             if narrowing:
-                spread = best.std(0, correction=correction)
-                spread = spread.clamp(min=min_std) if floor else spread
-            history.append(report(returns))
-        return mean, torch.stack(history)
+                spread = floor(width(best, population, old).expand_as(mean), min_std)
+            history.append(report(scores, returns, elites))
+        return winner if best_ever else mean, torch.stack(history)
 
     return wrong
 
@@ -886,6 +1045,13 @@ def asked_twice(returns_of: ReturnsOf, noise: Tensor, std: float, elites: int, m
         return returns_of(population)
 
     return evolve(twice, noise, std, elites, min_std)
+
+
+def turned_round(
+    returns_of: ReturnsOf, noise: Tensor, std: float, elites: int, min_std: float
+) -> tuple[Tensor, Tensor]:
+    mean, history = evolve(returns_of, noise, std, elites, min_std)
+    return history, mean
 
 
 def one_life(ask: Ask, rng: Rng) -> str:
@@ -965,25 +1131,92 @@ EVOLVE = Watched(
         ),
         Mistake(
             "the best return as the history",
-            evolved(report=lambda returns: returns.amax()),
+            evolved(report=lambda scores, returns, elites: scores.amax()),
             "The best of N noisy returns grows with N, whether the population learns or not. Report the mean: it is what a reader "
             "takes it for.",
         ),
         Mistake(
             "std with n − 1",
-            evolved(correction=1),
+            evolved(width=lambda best, population, old: best.std(0)),
             "The fit of a Gaussian to the elites by maximum likelihood divides by their number: `correction=0`. torch's default "
             "divides by one less, which keeps the search wider than the method says.",
         ),
         Mistake(
             "no floor under the spread",
-            evolved(floor=False),
+            evolved(floor=lambda spread, least: spread),
             "Without `min_std` the spread collapses as soon as the elites are alike, and the search is over, wherever it is.",
         ),
         Mistake(
             "the spread never shrinks",
             evolved(narrowing=False),
             "Only the mean moves. Without a narrowing spread the search never settles.",
+        ),
+        Mistake(
+            "the elites by their luckiest dream",
+            evolved(fitness=lambda returns: returns.amax(1), report=lambda scores, returns, elites: returns.mean()),
+            "The history is right, but the elites are those with the best *single* dream: luck is what such a search breeds. Rank by "
+            "the mean over the dreams.",
+        ),
+        Mistake(
+            "mean and history changed places",
+            turned_round,
+            "Two things come out, the last mean first and then the history. Here they are the other way round.",
+        ),
+        Mistake(
+            "the best ever returned",
+            evolved(best_ever=True),
+            "You keep the record holder of all generations. The more controllers took part the luckier it was: the winner's curse, "
+            "once more. What the search believes is its last mean.",
+        ),
+        Mistake(
+            "all on the best one",
+            evolved(centre=lambda best: best[0]),
+            "The new mean is the winner alone. One noisy winner is partly luck; the mean of the elites has that luck averaged out.",
+        ),
+        Mistake(
+            "the elites' noise for the elites",
+            evolved(refitted=lambda best, noise: noise),
+            "Mean and spread of the elites' ε are in units of the old spread, around 0. The elites are the *weights* that were tried: "
+            "index the population, not the noise.",
+        ),
+        Mistake(
+            "one spread for all weights",
+            evolved(width=lambda best, population, old: best.std(correction=0)),
+            "A single standard deviation over elites *and* weights. Each weight has its own: `dim=0` is over the elites. As it is, "
+            "the distance between two weights' means counts as spread.",
+        ),
+        Mistake(
+            "the spread of the whole population",
+            evolved(width=lambda best, population, old: population.std(0, correction=0)),
+            "This is the spread that you drew with, give or take chance: it never narrows. The elites' spread is what tells how "
+            "sure the search has become.",
+        ),
+        Mistake(
+            "the variance for the spread",
+            evolved(width=lambda best, population, old: best.var(0, correction=0)),
+            "`spread` multiplies ε, so it is a standard deviation. A variance below 1 is smaller than its root: the search collapses.",
+        ),
+        Mistake(
+            "the spread around the old mean",
+            evolved(width=lambda best, population, old: (best - old).square().mean(0).sqrt()),
+            "Measured from the old mean, the step that was made counts as spread. CMA-ES does so, on purpose; maximum likelihood "
+            "measures from the elites' own mean.",
+        ),
+        Mistake(
+            "the floor added",
+            evolved(floor=lambda spread, least: spread + least),
+            "`min_std` is a bound, not a summand: `clamp(min=min_std)`. Added it keeps every spread wider than the elites say.",
+        ),
+        Mistake(
+            "weights clipped as if they were pushes",
+            evolved(inside=lambda population: population.clamp(-1, 1)),
+            "Lesson 10 clipped its candidates, since an action has bounds. Weights have none: it is tanh that bounds the action.",
+        ),
+        Mistake(
+            "the elites' return as the history",
+            evolved(report=lambda scores, returns, elites: scores.topk(elites).values.mean()),
+            "The elites are chosen by their returns, so their mean is cursed: it rises with the noise alone. Report the mean over all "
+            "controllers.",
         ),
         Mistake(
             "always drawn around zero",
@@ -1025,10 +1258,13 @@ def score_cases(rng: Rng) -> Iterator[Case]:
         (30, np.float32, "thirty common episodes"),
         (3, np.float64, "three"),
         (int(rng.integers(50, 90)), np.float64, "many"),
+        (9, np.float64, "the other one is better"),
     ):
         luck = rng.normal(120, 60, episodes)  # of the episode: the same for both
         a, b = luck + rng.normal(12, 20, episodes), luck + rng.normal(0, 30, episodes)
         a[0] = b[0] - 25  # sometimes the better agent is worse
+        if episodes == 9:
+            a -= (a - b).mean() + 15
         yield Case({"a": a.astype(kind), "b": b.astype(kind)}, about)
 
 
@@ -1054,6 +1290,11 @@ def compared(
         return centre(a), error(a), gap(a, b), gap_error(a, b) if gap_error else error(a - b)
 
     return wrong
+
+
+def in_another_order(a: Tensor, b: Tensor) -> Four:
+    mean, error, gap, gap_error = compare(a, b)
+    return mean, gap, error, gap_error
 
 
 def compare_by_hand(a: Tensor, b: Tensor) -> Four:
@@ -1098,6 +1339,22 @@ COMPARE = Exercise(
             "The standard error falls with the *root* of n: four times the episodes halve it.",
         ),
         Mistake(
+            "n − 1 counted twice",
+            compared(error=lambda x: x.std() / math.sqrt(len(x) - 1)),
+            "torch's `std()` has divided by n − 1 already. The error of the mean is that standard deviation over √n: a mean of n "
+            "numbers.",
+        ),
+        Mistake(
+            "the root forgotten",
+            compared(error=lambda x: x.var() / len(x)),
+            "This is the *variance* of the mean, in steps squared. The standard error is its root.",
+        ),
+        Mistake(
+            "in another order",
+            in_another_order,
+            "The numbers are right, in another order: first both for a, mean and error, then both for the difference.",
+        ),
+        Mistake(
             "std divided by n, not n − 1",
             compared(error=lambda x: x.std(correction=0) / math.sqrt(len(x))),
             "The deviations are from the sample's own mean, which lies nearer to them than the true one: divide by n − 1.",
@@ -1133,6 +1390,30 @@ COMPARE = Exercise(
             "An absolute value turns all luck into an advantage: two equal agents would differ.",
         ),
         Mistake(
+            "the distance of the means",
+            compared(gap=lambda a, b: (a.mean() - b.mean()).abs()),
+            "The sign is lost: a reader could not tell which of the two is the better one. Leave `abs` out.",
+        ),
+        Mistake(
+            "the distances and their spread",
+            compared(
+                gap=lambda a, b: (a - b).abs().mean(), gap_error=lambda a, b: (a - b).abs().std() / math.sqrt(len(a))
+            ),
+            "All is done with |a − b|. A distance has no winner: two equal agents would be far apart, and surely so.",
+        ),
+        Mistake(
+            "a's error for the difference's",
+            compared(gap_error=lambda a, b: a.std() / math.sqrt(len(a))),
+            "The difference has an error of its own: that of the n differences. In common worlds it is the smaller one, and that is "
+            "what pairs are for.",
+        ),
+        Mistake(
+            "errors subtracted",
+            compared(gap_error=lambda a, b: (a.std() - b.std()) / math.sqrt(len(a))),
+            "An error that can be negative is none. The error of a difference is not the difference of the errors: take the standard "
+            "deviation of a − b.",
+        ),
+        Mistake(
             "the pairs torn apart",
             compared(gap_error=lambda a, b: (a.sort().values - b.sort().values).std() / math.sqrt(len(a))),
             "Sorted, each episode is compared with some other one, the worst with the worst. The pairs *are* the common worlds.",
@@ -1153,7 +1434,7 @@ COMPARE = Exercise(
     reference=compare,
     cases=score_cases,
     expects="four tensors without axes: a's mean, its standard error, the mean of a − b, and the standard error of that",
-    checked="Three, thirty and many episodes, with luck in common.",
+    checked="Three, thirty and many episodes, with luck in common; and a case where b is the better one.",
     equivalent={"gradient cut": "a score is to be read, not to be differentiated"},
     tolerance=10.0,
 )
@@ -1209,6 +1490,26 @@ def promise_of_all(first: Tensor, fresh: Tensor) -> tuple[Tensor, Tensor, Tensor
     return chosen, first.mean((1, 2)), again
 
 
+def changed_look(change: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]) -> Answer:
+    """Something else made of the right choice, promise and value."""
+
+    def wrong(first: Tensor, fresh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return change(*second_look(first, fresh))
+
+    return wrong
+
+
+def all_worlds_choices(first: Tensor, fresh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    chosen = first.mean(1).argmax(1)
+    return chosen, first.mean(1)[:, chosen], fresh.mean(1)[:, chosen]
+
+
+def luckiest_by_its_mean(first: Tensor, fresh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    chosen = first.amax(1).argmax(1)
+    promise, again = (dreams.mean(1).gather(1, chosen[:, None])[:, 0] for dreams in (first, fresh))
+    return chosen, promise, again
+
+
 def look_with_indices(first: Tensor, fresh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rows = torch.arange(len(first))
     chosen = first.mean(1).argmax(-1)
@@ -1255,9 +1556,66 @@ LOOK = Exercise(
             "More dreams make a better choice, but then none is left over that did not take part in it.",
         ),
         Mistake(
+            "both means averaged",
+            looked(choose=lambda first, fresh: (first.mean(1) + fresh.mean(1)) / 2),
+            "The fresh dreams had a say in the choice, and so are no judges of it any more.",
+        ),
+        Mistake(
             "chosen by the luckiest dream",
             looked(choose=lambda first, fresh: first.amax(1)),
             "A plan counts as its best dream. That maximises luck: take the mean over the dreams first.",
+        ),
+        Mistake(
+            "the luckiest dream's plan, with its mean",
+            luckiest_by_its_mean,
+            "Promise and value are means, but the choice went to the plan with the best *single* dream. Choose by the mean, too.",
+        ),
+        Mistake(
+            "one dream decides",
+            looked(choose=lambda first, fresh: first[:, 0]),
+            "You choose by the first of the S dreams alone, and let the others go. Their mean is less noisy, and so is the choice.",
+        ),
+        Mistake(
+            "one fresh dream",
+            looked(again=lambda first, fresh, i: fresh[:, 0].gather(1, i[:, None])[:, 0]),
+            "You ask one fresh dream. It is honest, but noisy: take the mean of all S'.",
+        ),
+        Mistake(
+            "the luckiest fresh dream",
+            looked(again=lambda first, fresh, i: fresh.amax(1).gather(1, i[:, None])[:, 0]),
+            "The right plan, but the best of its fresh dreams. A maximum over noise is what you are to be cured of: take the mean.",
+        ),
+        Mistake(
+            "sums for means",
+            looked(
+                choose=lambda first, fresh: first.sum(1),
+                again=lambda first, fresh, i: fresh.sum(1).gather(1, i[:, None])[:, 0],
+            ),
+            "Sums over S and over S' dreams choose the same plan, but cannot be compared: there are more of one than of the other.",
+        ),
+        Mistake(
+            "averaged over the plans",
+            looked(
+                choose=lambda first, fresh: first.mean(2),
+                again=lambda first, fresh, i: fresh.mean(2).gather(1, i[:, None])[:, 0],
+            ),
+            "The mean is over the last axis, so that the best *dream* is chosen. The axes are (W, S, N): the dreams are `dim=1`.",
+        ),
+        Mistake(
+            "each world's choice in every world",
+            all_worlds_choices,
+            "`x[:, chosen]` takes all chosen columns in *each* row: (W, W). One entry per row is `x[torch.arange(W), chosen]`, or "
+            "`gather`. With a single world it looks right but for its shape.",
+        ),
+        Mistake(
+            "promise and value changed places",
+            changed_look(lambda chosen, promise, again: (chosen, again, promise)),
+            "The order is: the choice, what it promised, what the fresh dreams say.",
+        ),
+        Mistake(
+            "the gap for the value",
+            changed_look(lambda chosen, promise, again: (chosen, promise, promise - again)),
+            "The third is what the fresh dreams say, not by how much the promise was above it. The gap is taken later, from both.",
         ),
         Mistake(
             "the average plan's value",

@@ -26,7 +26,7 @@ from wmcourse.cross_entropy_method import correlated_noise
 from wmcourse.engine.rollouts import Rollouts
 from wmcourse.engine.runs import Config
 from wmcourse.lessons.world_models_training.exercises import decide as course_decide
-from wmcourse.world_models_training import ControllerAgent, LatentPlanner, LinearController, WorldModel
+from wmcourse.world_models_training import ControllerAgent, LatentPlanner, LinearController, Score, WorldModel
 from wmcourse.worlds import DodgeVectorEnv
 from wmcourse.worlds.dodge import DodgeState, advance
 
@@ -56,6 +56,16 @@ class YourAgent(LatentPlanner):
         action, *state = self.decide(self.model.rnn, self.choose, z, self.began, *self.state)
         self.state, self.began = (state[0], state[1]), torch.zeros_like(self.began)
         return action.numpy()
+
+
+# --- What the best of many promises
+
+
+def best_of(n: int) -> float:
+    """The expected maximum of n standard normal numbers: the integral of z·n·φ(z)·Φ(z)ⁿ⁻¹, as a sum over a fine grid."""
+    z = torch.linspace(-9, 9, 20_001, dtype=torch.float64)
+    density = torch.exp(-0.5 * z.square()) / math.sqrt(2 * math.pi)
+    return float(torch.trapezoid(z * n * density * torch.special.ndtr(z) ** (n - 1), z))
 
 
 # --- What the memory is worth, in nats
@@ -264,6 +274,16 @@ def lives(
     """Returns (N, E) of N controllers in E dreams each, which end when a coin with the dream's P(done) says so."""
     acting = cast(LinearController, Acting(act))
     return world_models_training.dream_returns(model, acting, weights, starts, steps, temperature, generator)
+
+
+def hold(push: float) -> Act:
+    """One push for ever, as an answer of each controller in each dream: what evolution has to beat."""
+    return lambda weights, z, h: z.new_full((*z.shape[:2], 1), push)
+
+
+def interval(score: Score) -> str:
+    """The mean and its 95 % interval, as the tables have them."""
+    return f"{score.mean:.0f} [{score.ci95[0]:.0f}, {score.ci95[1]:.0f}]"
 
 
 class Evolved(NamedTuple):

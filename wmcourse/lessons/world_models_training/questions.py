@@ -32,8 +32,8 @@ QUESTIONS = (
             Choice("not at all: each score is unbiased", "Each is, but the *largest* of 64 is not a typical one."),
             Choice("about 0.6", "That is the bias of the better of two, 1/√π = 0.56. It grows with the number."),
             Choice(
-                "about 2.4",
-                "The expected maximum of 64 standard normal numbers is 2.39. Planning in one's own model is exactly this: it is "
+                "about 2.3",
+                "The expected maximum of 64 standard normal numbers is 2.34. Planning in one's own model is exactly this: it is "
                 "called the optimiser's curse.",
                 right=True,
             ),

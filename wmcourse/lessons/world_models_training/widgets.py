@@ -97,7 +97,7 @@ class GamePlot(Live):
 
 
 def score_picture(scores: dict[str, Score]) -> Image:
-    """The bars random / ours / oracle, and every single episode as a dot: a mean hides how the returns are spread."""
+    """The bars of the floors, ours and the oracle, and every single episode as a dot: a mean hides how the returns are spread."""
     figure = Figure(figsize=(9.5, 3.2), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.4))
     draw_scores(left, scores)
@@ -110,7 +110,7 @@ def score_picture(scores: dict[str, Score]) -> Image:
     right.spines[["top", "right"]].set_visible(False)
     return still(
         figure,
-        "Mean returns with intervals, and each episode's return: " + ", ".join(name for name, _ in PLAYERS.values()),
+        "Mean returns with intervals, and each episode's return: " + ", ".join(PLAYERS[name][0] for name in scores),
     )
 
 
@@ -194,7 +194,7 @@ def apart() -> Explorer:
     figure, axes = stage(6.4, 3.3)
     grid = np.linspace(-3, 3, 601)
     axes.fill_between(grid, bell(grid, 0, 1), color=GREY, alpha=0.25, label="N(0, 1), stage 2's prior")
-    (expected,) = axes.plot(grid, 0 * grid, color=GREEN, lw=2, ls="--", label="what the memory expects")
+    (expected,) = axes.plot(grid, 0 * grid, color=GREEN, lw=2, ls="--", zorder=3, label="what the memory expects")
     (alone,) = axes.plot(grid, 0 * grid, color=ORANGE, lw=2, label="the code, trained apart")
     (joint,) = axes.plot(grid, 0 * grid, color=BLUE, lw=2, label="the code, trained together")
     axes.set(xlim=(-3, 3), ylim=(0, 2.7), xlabel="one latent dimension z", ylabel="density")
@@ -220,9 +220,9 @@ def apart() -> Explorer:
         figure,
         draw,
         alt="Four bells over one latent dimension: the prior, the memory's expectation, and the code trained apart and together.",
-        w=slider("sharpness w of the eye", 0.2, 4.0, 1.0, 0.1),
-        s=slider("doubt s of the memory", 0.2, 1.0, 0.4, 0.05),
-        x=slider("where the frame puts z", -1.5, 2.5, 1.8, 0.1),
+        w=slider("the eye's sharpness w", 0.2, 4.0, 1.0, 0.1),
+        s=slider("the memory's doubt s", 0.2, 1.0, 0.4, 0.05),
+        x=slider("the frame puts z at", -1.5, 2.5, 1.8, 0.1),
     )
 
 
@@ -233,14 +233,14 @@ def curse() -> Explorer:
     """What the best of N plans promised, and what it is worth, over many decisions."""
     rng = np.random.default_rng(0)
     values, noise, second = (rng.normal(size=(TRIALS, MOST)) for _ in range(3))
-    edges = np.linspace(-3, 6, 61)
+    edges = np.arange(-24.5, 61) / 6  # 0, where equal plans are, is the middle of a bin
     figure, axes = stage(6.4, 3.2)
     middle, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
     promised = axes.bar(middle, 0 * middle, width, color=ORANGE, alpha=0.6, label="what the winner promised")
     worth = axes.bar(middle, 0 * middle, width, color=BLUE, alpha=0.6, label="what it is worth")
     lines = [axes.axvline(0, color=colour, lw=2) for colour in (ORANGE, BLUE)]
-    axes.set(xlim=(-3, 6), ylim=(0, 1.1), xlabel="value of a plan (the average plan is worth 0)", ylabel="density")
-    axes.legend(frameon=False, loc="upper left", fontsize=9)
+    axes.set(xlim=(-4, 10), ylim=(0, 1.1), xlabel="value of a plan (the average plan is worth 0)", ylabel="density")
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
 
     def draw(n: int, noise_std: float, spread: float) -> str:
         true = spread * values[:, :n]
@@ -328,8 +328,10 @@ def plan_film(film: Film) -> Explorer:
 # --- Results
 
 
-def ladder(scores: dict[str, Score], title: str, ours: str) -> Image:
-    """Means with their 95 % intervals, one below the other; ``ours`` is the one that all others are compared with."""
+def ladder(scores: dict[str, Score], title: str, ours: str, floor: tuple[str, Score] | None = None) -> Image:
+    """Means with their 95 % intervals, one below the other; ``ours`` is the one that all others are compared with, and
+    ``floor`` a name and a score for a second line.
+    """
     figure, axes = stage(9.0, 0.8 + 0.36 * len(scores))
     for row, (name, score) in enumerate(scores.items()):
         colour = ORANGE if name == ours else RED
@@ -338,10 +340,21 @@ def ladder(scores: dict[str, Score], title: str, ours: str) -> Image:
         axes.plot(score.mean, row, "o", color=colour, ms=7)
         axes.annotate(f"{score.mean:.0f}", (score.mean, row), (0, 7), textcoords="offset points", ha="center", size=9)
     axes.axvline(scores[ours].mean, color=ORANGE, lw=1, ls=":")
+    if floor is not None:
+        axes.axvline(floor[1].mean, color=GREY, lw=1, ls="--", zorder=0)
+        axes.annotate(
+            f"{floor[0]}: {floor[1].mean:.0f}",
+            (floor[1].mean, 0),
+            (4, 0),
+            textcoords="offset points",
+            size=9,
+            va="center",
+        )
     axes.set_yticks(range(len(scores)), list(scores))
     axes.invert_yaxis()
     axes.set(xlim=(0, 310), ylim=(len(scores) - 0.4, -0.7), xlabel="return (300 is the cap)", title=title)
-    words = ", ".join(f"{name} {score.mean:.0f}" for name, score in scores.items())
+    named = [*scores.items(), *([floor] if floor else [])]
+    words = ", ".join(f"{name} {score.mean:.0f}" for name, score in named)
     return still(figure, f"{title}: {words}")
 
 
