@@ -19,10 +19,10 @@ NONE = $(if $(ARGS),|| [ $$? -eq 5 ])
 NOTEBOOKS = $(shell ls -r solutions/*.ipynb 2>/dev/null | grep -v '\.backup-')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test journey lessons bench lint clean
+.PHONY: help setup lab test journey coverage lessons bench lint clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/.setup ## install everything into .venv, and nothing more
 	@echo "Ready. Next: make lab"
@@ -32,12 +32,15 @@ lab: .venv/.setup ## open the course in JupyterLab: your own copies of the lesso
 	$(PY) -m jupyterlab "$(or $(LESSON),$$(ls my/*.ipynb | head -n 1))" $(ARGS)
 
 test: lint ## check the code, run the tests, then every solved notebook
-	$(PY) -m pytest -n 2 --dist loadgroup -m "not browser and not journey" --cov --cov-report=term $(ARGS) $(NONE)
+	$(PY) -m pytest -n 2 --dist loadgroup -m "not browser and not journey" $(ARGS) $(NONE)
 	$(PY) -m pytest -m browser $(ARGS) $(NONE)
 	$(if $(NOTEBOOKS),$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 900 $(NOTEBOOKS))
 
 journey: .venv/.dev ## all eleven student notebooks filled in with other right answers, then a world model of these parts
 	$(PY) -m pytest -m journey tests/journey $(ARGS)
+
+coverage: .venv/.dev ## which lines the tests reach; tracing them doubles the time, so `make test` does not
+	$(PY) -m pytest -n 2 --dist loadgroup -m "not browser and not journey" --cov --cov-report=term $(ARGS)
 
 lessons: .venv/.dev ## build all notebooks from their texts, solutions/*.py, and what is made of them in docs/
 	$(PY) -m wmcourse.classroom.build

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from lesson_runs import LESSON, NAME, TASKS, cell_of, environment, pupil, solution, source_of, without_training
+from learner import cell_of, environment
+from lesson_runs import LESSON, NAME, TASKS, pupil, solution, source_of, without_training
 from nbformat import NotebookNode
 
 from wmcourse.classroom.build import SOLUTIONS, answers, fill

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from learner import cell_of, environment
 from lesson_runs import (
     LESSON,
     NAME,
     TASKS,
-    cell_of,
     checks,
-    environment,
     nbval,
     pupil,
     solution,

@@ -9,13 +9,16 @@ import torch
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread(seed: int | None = None) -> Iterator[None]:
     """A with-block or a decorator: small tensors gain little from more threads, and lose much where the cores are busy.
 
-    The numbers of a training then do not depend on how many there are, either.
+    The numbers of a training then do not depend on how many there are, either. torch's chance begins at ``seed``, if
+    there is one.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    if seed is not None:
+        torch.manual_seed(seed)
     try:
         yield
     finally:

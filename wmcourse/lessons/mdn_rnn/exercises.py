@@ -1053,7 +1053,7 @@ SEQUENCE = Exercise(
             "Where `ended` is None, you count every next latent. Then `done` says where episodes stop: after an ending there is no next latent.",
         ),
     ),
-    (sequence_by_steps, sequence_with_torch, sequence_with_a_bit),
+    (sequence_with_torch, sequence_by_steps, sequence_with_a_bit),
     reference=sequence_loss,
     shown=sequence_shown,
     cases=sequence_cases,

@@ -149,8 +149,7 @@ def train(
     A quarter of the frames of ``watch`` is measured now and then. In the second half the learning rate falls to zero.
     """
     history, steps = History(), len(betas)
-    with one_thread(), parts.use():
-        torch.manual_seed(seed)
+    with one_thread(seed), parts.use():
         vae = copy.deepcopy(vae) if vae else ConvVAE((1, 32, 32), LATENT)
         optimizer = torch.optim.Adam(vae.parameters(), RATE)
         falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 2 * (1 - step / steps)))
@@ -188,8 +187,7 @@ def look(vae: ConvVAE, watch: HeldOut, history: History, step: int, show: Callab
 def measure(vae: ConvVAE, test: HeldOut, parts: Parts, seed: int = 1) -> Point:
     """Rate and distortion of each world's frames, by the learner's loss; one sampled z for each frame."""
     rows = []
-    with one_thread(), parts.use():
-        torch.manual_seed(seed)
+    with one_thread(seed), parts.use():
         logits, mu, logvar = vae(test.frames)
         for world in range(int(test.world.max()) + 1):
             mine = torch.from_numpy(test.world == world)
