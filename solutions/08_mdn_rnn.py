@@ -610,7 +610,8 @@ likelihood_picture(pairs, reset, ("what is lost without", "h carried over a rese
 #
 # **The film.** Reality, your dream at τ = 1, and your dream at another τ, from the same start, with the same actions and the same dice. The frames
 # up to "now" were seen; below the strip, the lower dream's chance of being alive. Go through starts and dice. How long does the *agent* stay right, and how
-# long the hazards? What does τ = 0 never do, and what does τ = 3?
+# long the hazards? What does τ = 0 never do, and what does τ = 3? (In the still picture τ = 0 comes out almost right. It was lucky: the one fork went the
+# network's way, and beside a wall many hazards appear right at the wall. Other starts are less kind.)
 #
 # **Through a fork.** One latent dimension, one step ahead of the real past (middle), and in 120 dreams that began before the fork (right). Move through the
 # steps. Right after the fork the two futures are two pixels apart, half a hazard, and most of it is still behind the band: two humps at most, close

@@ -269,6 +269,7 @@ class Film:
 
     def __init__(self, model: MDNRNN, dream: Dream, parts: Parts, memories: Memories, moments: Starts) -> None:
         self.model, self.dream, self.parts, self.memories = model, dream, parts, memories
+        self.seen: dict[tuple[int, float, int], tuple[NDArray[Any], NDArray[Any]]] = {}  # dreams that were shown before
         length = moments.there.sum(1)
         index = torch.argsort(length, descending=True, stable=True)[:40]
         self.moments = moments.some(index[torch.arange(0, 40, 5)])  # eight that go on long enough
@@ -285,6 +286,8 @@ class Film:
 
     def dreamt(self, start: int, temperature: float, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Frames in the film's order, the past decoded from its latents, and the chance to be alive at each."""
+        if (start, temperature, seed) in self.seen:
+            return self.seen[start, temperature, seed]
         one = self.moments.some(slice(start, start + 1))
         longest = max(FILM)
         latents, survival = dreams(self.model, self.dream, self.parts, ending(one, longest), temperature, 1, seed)
@@ -292,7 +295,8 @@ class Film:
         past = one.z[0, [PAST + k for k in FILM if k <= 0]]
         with one_thread():
             frames = decode(self.memories.vae, torch.cat([past, latents[0, 0, ahead]])).numpy()
-        return frames, survival[0, 0, ahead].numpy()
+        self.seen[start, temperature, seed] = frames, survival[0, 0, ahead].numpy()
+        return self.seen[start, temperature, seed]
 
     def picture(self, temperatures: tuple[float, float] = (1.0, 0.0), start: int = 0, seed: int = 1) -> Image:
         """The film strip as a still."""
