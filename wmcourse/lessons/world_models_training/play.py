@@ -193,13 +193,14 @@ class DreamPlayer(widgets.VBox):
 
     def tell(self) -> None:
         """The games so far, the newest first."""
+        cell = "style='padding:0 0 0 1.5em;text-align:right'"
         rows = "".join(
-            f"<tr><td>{temperature:g}</td><td>{dream}</td><td>{real}</td></tr>"
+            f"<tr><td {cell}>{temperature:g}</td><td {cell}>{dream}</td><td {cell}>{real}</td></tr>"
             for temperature, dream, real in self.games[::-1][:8]
         )
+        heads = "".join(f"<th {cell}>{head}</th>" for head in ("τ", "steps in the dream", "in reality"))
         self.history.value = (
-            "<table style='color:var(--jp-ui-font-color1)'><caption>Your games</caption><tr><th>τ</th>"
-            f"<th>steps in the dream</th><th>in reality</th></tr>{rows}</table>"
+            f"<table style='color:var(--jp-ui-font-color1)'><caption>Your games</caption><tr>{heads}</tr>{rows}</table>"
         )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
