@@ -601,10 +601,10 @@ tables = {(every, noise): replan(errors, every, noise) for noise in (0.0, 0.5) f
 
 def row(label: str, values: list[tuple[float, float]]) -> None:
     """One line of the table: a mean and half of its interval for each error of gravity."""
-    print(f"{label:32s}" + "   ".join(f"{round(mean):5d} ± {half:2.0f}" for mean, half in values))
+    print(f"{label:33s}" + "   ".join(f"{round(mean):5d} ± {half:2.0f}" for mean, half in values))
 
 
-print(f"{'by how much gravity is wrong:':32s}" + "   ".join(f"{error:+10.0%}" for error in errors))
+print(f"{'by how much gravity is wrong:':33s}" + "   ".join(f"{error:+10.0%}" for error in errors))
 for (every, noise), rows in tables.items():
     row(f"noise {noise:3.1f}, {every:2d} steps of each plan", [interval(returns) for returns in rows])
 lost = {}  # by the error, in percent of what the right model gets

@@ -201,9 +201,7 @@ def episode_of(data: Sequences) -> NDArray[np.int64]:
     return np.repeat(np.arange(len(data.start)), data.length.numpy())
 
 
-def age(data: Sequences) -> NDArray[np.int64]:
-    """How many steps of its episode came before each step, (N,)."""
-    return np.arange(len(data)) - np.repeat(data.start.numpy(), data.length.numpy())
+age = Sequences.age  # the notebook's name for it
 
 
 def forking(data: Sequences, since: int = 0, rows: float = 17.0) -> NDArray[np.bool_]:
