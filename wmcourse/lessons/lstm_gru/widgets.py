@@ -159,7 +159,7 @@ def gate_unit() -> Explorer:
         alt="Three rows over time: the numbers that come in, the gates i, f and o of one unit, and its cell.",
         b_f=slider("bias of f", -2.0, 8.0, 1.0, 0.25),
         b_i=slider("bias of i", -8.0, 2.0, 0.0, 0.25),
-        mark=slider("weight of the mark on i", 0.0, 12.0, 4.0, 0.5),
+        mark=slider("weight of the mark", 0.0, 12.0, 4.0, 0.5),
     )
 
 
