@@ -186,6 +186,9 @@ def glide(actions: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack(path, axis=1)
 
 
+SHOWN = 4  # the plan whose pushes are drawn
+
+
 def noise_and_inertia() -> Explorer:
     """Random plans of three kinds of noise, and where they take Dodge's agent in twelve steps."""
     figure, axes = stage(8.4, 3.4, 3, sharey=True)
@@ -194,9 +197,9 @@ def noise_and_inertia() -> Explorer:
     for panel in axes:
         panel.axhspan(-5, 5, color=ORANGE, alpha=0.2, lw=0)
         paths.append([panel.plot(steps, steps * 0.0, color=BLUE, lw=0.7, alpha=0.35)[0] for _ in range(60)])
-        panel.axhline(-20, color=GREY, lw=0.6)
+        panel.axhline(-33, color=GREY, lw=0.6)
         pushes.append(panel.step(steps[:-1], steps[:-1] * 0.0, where="mid", color=RED, lw=1.4)[0])
-        panel.set(ylim=(-26, 26), xlim=(-0.5, 12), xlabel="step")
+        panel.set(ylim=(-40, 26), xlim=(-0.5, 12), xticks=(0, 4, 8, 12), yticks=(-20, -10, 0, 10, 20), xlabel="step")
     axes[0].set_ylabel("pixels to the side")
     axes[0].set_title("white", fontsize=11)
     axes[1].set_title("correlated, ρ", fontsize=11)
@@ -214,7 +217,7 @@ def noise_and_inertia() -> Explorer:
             where = glide(actions)
             for one, line in zip(where, paths[k], strict=False):
                 line.set_ydata(one)
-            pushes[k].set_ydata(4 * actions[0] - 20)
+            pushes[k].set_ydata(5 * actions[SHOWN] - 33)
             said.append(f"{name}: {where[:, -1].std():.1f} pixels, <b>{(np.abs(where[:, -1]) > 5).mean():.1%}</b> out")
         return (
             "same std of each push; after 12 steps the agent is so far to the side (std), and so many of 2,000 plans have left "
