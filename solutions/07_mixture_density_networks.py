@@ -648,8 +648,8 @@ recorded = torch.from_numpy(memories.held_out.frames[test_rows.step[one_fork] + 
 both = torch.stack(either_way(recorded, column[3].item()))
 generator = torch.Generator().manual_seed(2)
 coin = torch.randint(2, (10,), generator=generator)
-centre, log_var = (part[coin] for part in memories.vae.encode(both[:, None]))
-its_codes = centre + torch.exp(0.5 * log_var) * torch.randn(centre.shape, generator=generator)
+centre, its_logvar = (part[coin] for part in memories.vae.encode(both[:, None]))
+its_codes = centre + torch.exp(0.5 * its_logvar) * torch.randn(centre.shape, generator=generator)
 rows = {"what may happen": both[coin], "… as codes, decoded": decode(memories.vae, its_codes)}
 print(f"\n{'':<24} left   right   both   neither")
 shares = futures_seen(decode(memories.vae, test_codes.target[middle]), column)

@@ -268,7 +268,7 @@ def fork_explorer(fits: dict[int, Fit]) -> Explorer:
         inside = float(density.sum(0)[near].sum() * width)
         middle = float(normal_density(np.array([sides.mean()]), here, max(tau, 0.02)).sum())
         return (
-            f"it goes to <b>{sides[0]:+.1f}</b> or <b>{sides[1]:+.1f}</b> px; within a pixel of these K = {components} has <b>{inside:.0%}</b> of its "
+            f"from column {column:.1f} it goes to <b>{sides[0]:+.1f}</b> or <b>{sides[1]:+.1f}</b> px; within a pixel of these K = {components}, τ = {tau:.1f} has <b>{inside:.0%}</b> of its "
             f"probability; its density in the middle, where nothing comes, is {middle:.3f}"
         )
 
