@@ -102,10 +102,8 @@ def nats_per_frame(
         mu, logvar = mu[:, 1:], logvar[:, 1:]
         twice = 0.5 * (mu.square() + logvar.exp() + math.log(2 * math.pi)).sum(-1)
         log_q = -0.5 * ((z[:, 1:] - mu).square() / logvar.exp() + logvar + math.log(2 * math.pi)).sum(-1)
-        rate = kl_divergence_loss.kl_standard_normal(
-            mu.flatten(0, 1), logvar.flatten(0, 1)
-        )  # lesson 03 asks for (B, D)
-        rate = rate.unflatten(0, mu.shape[:2])
+        codes = (mu.flatten(0, 1), logvar.flatten(0, 1))  # lesson 03 asks for (B, D)
+        rate = kl_divergence_loss.kl_standard_normal(*codes).unflatten(0, mu.shape[:2])
         values = torch.stack([rate, surprise, twice, log_q + surprise])
         rows.append(((values * inside).sum(-1) / inside.sum(-1))[:, inside.sum(-1) > 0])
     return Nats(*torch.cat(rows, dim=1).numpy())
