@@ -7,7 +7,7 @@ make bench ARGS="all --write"               everything, kept in benchmarks/resul
 speed          frames, sequences and plans per core-second
 dodge_tuning   players that know the true state, on Dodge's rules and their neighbours
 planners       return against model evaluations: CEM, iCEM, MPPI, random shooting
-seeds          whole runs: score, time and memory for three training seeds
+seeds          whole runs: score, time and memory for eight training seeds
 ablations      the agent without memory, horizon, planning, mixture
 temperature    controllers evolved in dreams of temperature τ: the dream's score and the world's
 """

@@ -2,11 +2,12 @@
 
 Each is scored in the dream where it grew up, and in the world.
 
-In a cold dream the memory's most likely component always happens: its forks and its hazards become predictable, and
-evolution finds what the dream gets wrong. A score that is high in the dream and low in the world is a cheat found out.
+In a cold dream the memory's most likely component nearly always happens: its forks and its hazards become predictable,
+and evolution finds what the dream gets wrong. A score that is high in the dream and low in the world is a cheat found
+out.
 
 How to read it: a cold dream promises three to four times what the world pays; from τ = 1 on the promise is modest. The
-world's own scores overlap, so here a hotter dream makes the *promise* honest, not the controller better.
+world's own scores overlap, so here a hotter dream makes the *promise* more honest, not the controller better.
 
 What these controllers do: they hold one push for ever. `ConstantAgent` of wmcourse/engine/players.py, on the same
 episodes, scores 82 [68, 95] to the left and 75 [63, 88] to the right: to the digit the rows of τ = 0.5, 1 and 1.3, and

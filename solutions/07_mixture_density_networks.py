@@ -2,8 +2,9 @@
 # # 07 · Mixture density networks
 #
 # **The question.** Lesson 06 ended with a memory that knows where the hazard was and how it moves, and yet one number cannot say what
-# comes next at a fork. Behind the band each hazard of Dodge turns left or right, by chance. A network that must answer with *one* frame, or
-# *one* latent code, learns the average of the two futures: two half-bright ghosts, which never happen (the picture on the right).
+# comes next at a fork. Where it leaves the band each hazard of Dodge turns left or right, by chance. A network that must answer with *one*
+# frame, and is trained by squared error, learns the average of the two futures: two half-bright ghosts, which never happen (the picture on the right).
+# With *one* latent code it is no better off.
 # How does a network say "either here or there, and this sure", and how does one train it?
 
 # %% keep=true
@@ -98,7 +99,7 @@ for name in ("average", "negative", "cold"):
 # components to explain every target at once. And $\sum_k\pi_k\log\mathcal N_k$ is by Jensen never above log p; its best fit is K times the same bell.
 #
 # **In floating point.** Forty σ away, $e^{-800}$ is 0 in float32 and even in float64, and its log is −∞. Take out the largest $a_k$
-# first: with m = max a_k one of the exponentials is 1, the others are smaller, and nothing can overflow nor the sum vanish. That is
+# first: with m = max a_k one of the exponentials is 1 and no other is larger, so nothing can overflow, and the sum cannot vanish. That is
 # log-sum-exp. For K = 2, and any m (l₁, l₂ stand for any two logarithms):
 
 # %%
@@ -165,11 +166,12 @@ by_logit = pi_1 - gamma_1
 steps.by_logit.check(by_logit)
 
 # %% [markdown]
-# The machine does the same without your help, and one slope more. **Read them together** (Bishop 1994). The first two are what a single
-# Gaussian would get, times the responsibility. By the mean: pulled to the target, in proportion to γ. By log σ: wider where the target is more
+# The machine does the same without your help, and one slope more, the one by log σ. (In its formulas the π without an index is the number
+# 3.14…, and π₁ the weight.) **Read the three together** (Bishop 1994). Those by the mean and by log σ are what a single Gaussian would get,
+# times the responsibility. By the mean: pulled to the target, in proportion to γ. By log σ: wider where the target is more
 # than one σ away, narrower where it is less, in proportion to γ. By the logit: weight *before* against share *after* z was seen. A
-# component with γ ≈ 0 gets no gradient on its mean and width: it is free to wait for its own targets. But its logit gets the slope π and sinks
-# at every target of another's, so it is in danger of never getting any.
+# component with γ ≈ 0 gets no gradient on its mean and width: it is free to wait for its own targets. But the slope by its logit is then
+# π − γ ≈ π, so each target that belongs to another makes its weight sink: it may end with no targets at all.
 
 # %%
 p = pi_1 * normal(z, mu_1, sigma_1) + (1 - pi_1) * normal(z, mu_2, sigma_2)
@@ -207,7 +209,7 @@ steps.mixture_variance.check(mixture_variance)
 # %% [markdown]
 # The width inside the components, and the distance between them. **And why squared error answers with the average**: if you answer a, the
 # expected squared error is the variance plus (mean − a)². The first part you cannot change; the second is 0 at the mean, and only there.
-# No network, however large, trained on squared error says anything else, even where z *never* is at the mean.
+# So the mean is the best that any network, however large, can learn from squared error, even where z *never* is at the mean.
 
 # %%
 mean = pi_1 * mu_1 + (1 - pi_1) * mu_2
@@ -223,14 +225,14 @@ display(proved(under_both((z - a) ** 2), variance + (mean - a) ** 2))
 assert sp.solve(sp.diff(variance + (mean - a) ** 2, a), a) == [sp.expand(mean)]
 
 # %% [markdown]
-# **A Gaussian with its own σ (K = 1) is honest, and useless.** Its best mean is that same average; its best variance is the mixture's. At
-# a fork to ±d it says N(0, σ² + d²), with its highest density in the empty middle. What it loses there, against the two bells (if they are well apart),
-# is ½·log(1 + d²/σ²) − log 2 nats. Two equal bells have two humps only if d > σ: at the middle the second derivative of the density
-# changes sign there.
+# **A Gaussian with its own σ (K = 1) is honest, and useless.** Its best mean is that same average; its best variance is the mixture's. At a fork to
+# ±d (two bells of width σ, with equal chance) it says N(0, σ² + d²), with its highest density in the empty middle. What it loses against the two
+# bells, if they are well apart, is ½·log(1 + d²/σ²) − log 2 nats. Two equal bells have two humps only if d > σ: exactly then the second derivative of
+# the density is positive at the middle, a valley (the first formula below).
 #
-# **Why the loss may be negative.** A density is per unit of z. Where a bell is narrower than $1/\sqrt{2\pi}\approx0.4$ units it is higher than 1, and −log
-# of it is below zero. And measured in units of 1/c, so that every number is c times as large, each density is c times lower: the loss
-# grows by log c (second line). "Negative" says something about units, nothing about bugs. Only *differences* in the same units mean something.
+# **Why the loss may be negative.** A density is per unit of z. Where a bell's σ is below $1/\sqrt{2\pi}\approx0.4$ units, it is higher than 1 at its
+# mean, and −log of it is below zero there. And in a unit c times smaller every number is c times as large, and each density c times lower: the loss
+# grows by log c (the second formula). "Negative" says something about units, nothing about bugs. Only *differences* in the same units mean something.
 
 # %%
 c = sp.Symbol("c", positive=True)
@@ -252,19 +254,21 @@ display(
 # %% [markdown]
 # ## See it
 #
-# **Whose fault is it?** Two bells and a target. The bars are the responsibilities, the black marks the weights before z was seen; the arrows show where
-# one step downhill would move the means (a long one is cut off; the numbers below are whole). Put z in the middle; then make the second bell wide, and move z far to the *left*: who is responsible there, and why?
+# **Whose fault is it?** Two bells and a target. The bars are the responsibilities, the black marks the weights before z was seen; the arrows show
+# where one step downhill would move the means (a long one is cut off; the numbers below the picture are not). Put z in the middle. Then bring the
+# means to ±1, make the second bell as wide as it goes, and move z all the way to the *left*: who is responsible there, and why?
 
 # %% keep=true
 two_bells()
 
 # %% [markdown]
-# In the middle both share. Far to the left it is the wide bell, though its mean is farther away: tails decide.
+# In the middle both share. Far to the left it is the wide bell (γ = 0.95 at equal weights), though its mean is farther away: at z = −4 it is 2.5 of
+# *its* σ off, the narrow one 3.75. Tails decide.
 #
-# **The inverse problem** (Bishop 1994). Draw t evenly from [0, 1], and x = t + 0.3·sin(2πt) + noise, uniform in ±0.1. From t to x is a function; from x to t
-# is none: in the middle three t lead to one x. (A robot arm's angles for a given hand are of this kind, and so are causes for effects.) The cell trains five small networks, K = 1 to
-# 5, a second each; then move K and τ. With K = 1, where does the line run? From which K on are all branches there? What happens to them
-# as τ goes to 0, and to 2?
+# **The inverse problem** (Bishop 1994). Draw t evenly from [0, 1], and x = t + 0.3·sin(2πt) + noise, uniform in ±0.1. From t to x is a function; from
+# x to t is none: in the middle three t lead to one x. (A robot arm's angles for a given place of its hand are of this kind, and so are causes for
+# effects.) The cell trains five small networks, K = 1 to 5, a second each; then move K and τ. With K = 1, where does the line run? From which K on
+# are all branches there? What happens to them as τ goes to 0, and to 2?
 
 # %% keep=true tags=["nbval-ignore-output"]
 inverse_train, inverse_test = bishop(1000, seed=0), bishop(2000, seed=1)
@@ -276,13 +280,17 @@ for x in (0.4, 0.5, 0.6):
 inverse_explorer(seen, inverse_train)
 
 # %% [markdown]
-# K = 1 runs through the empty space between the branches. K = 2 must share three branches between two bells: at x = 0.4 one takes the lower branch and the other the
-# two upper ones, at 0.6 the reverse; at ½ the noise has run all three together (the means that the cell prints). It is the same mistake on a smaller scale. From K = 3 on all three are there, and more components only polish the shape. At τ = 0 every draw is the mean of the *most likely* component: one branch at a time, and jumps between them.
-# Above 1 the branches blur.
+# K = 1 runs through the empty space between the branches near x = ⅓ and x = ⅔; between these it crosses the middle branch, by symmetry. K = 2 must
+# share three branches between two bells. It can nearly do so, since with a noise of ±0.1 two of the three always touch: at x = 0.4 one bell takes the
+# lower branch and the other the two upper ones, at 0.6 the reverse. At ½ all three touch (every t from 0.15 to 0.85 may lead there), and the two bells
+# divide what there is (the cell prints their means). One bell for two branches is not in empty space, but it has the wrong shape. From K = 3 on
+# each branch has its own, and more components only polish the shape. At τ = 0 every draw is the mean of the *most likely* component: one branch
+# at a time, and jumps between them. Above 1 the branches blur.
 #
 # **The fork in Dodge.** A hazard is wholly hidden behind the band; in the second step from now it forks; in seven steps it is six pixels to one side (walls
 # reflect it). Given its column, how far will it have moved? The network learns this from random play. (It is told the *true* column, which the
-# world model never is: a stand-in for a perfect memory, so that what is left is chance alone.) Below it, two of your predictions come back.
+# world model never is: a stand-in for a perfect memory, so that what is left is chance alone. To the distance a noise of up to half a pixel is added:
+# without it each side would be a single number, and a bell could shrink onto it without end.) Below the picture, two of your predictions come back.
 
 # %% keep=true tags=["nbval-ignore-output"]
 fork_train, fork_test = dodge_forks()
@@ -294,15 +302,15 @@ display(fork_explorer(forks_seen), lesson.questions["average"].reveal(), lesson.
 #
 # Seven functions. ★ marks a part of your world model. Shapes throughout: `log_pi`, `mu` and `log_sigma` are `(..., Z, K)`, with any number of
 # axes in front (batch, time); `target` is `(..., Z)`. `log_pi` is normalised over K, the last axis. And `log_sigma` is log σ: the encoder's
-# `logvar` was log σ², and taking one for the other is the most widespread error in public code of this kind.
+# `logvar` was log σ², and whoever takes one for the other gets no error message: the shapes are the same.
 
 # %% [markdown]
 # ### Exercise 1 · The loss of a mixture ★
 #
 # ●●○ · 15 minutes · `ex.mixture_nll.hint()`
 #
-# Each latent dimension has a mixture of its own, as in Ha & Schmidhuber (2018): $-\log p(z) = -\sum_j\log\sum_k\exp a_{jk}$. Return it for each
-# sample or step, in nats, with the constant ½·log 2π. It must survive a target 60 σ away in float32.
+# Each latent dimension j has a mixture of its own, as in Ha & Schmidhuber (2018): $-\log p(z) = -\sum_j\log\sum_k\exp a_{jk}$. Return it for each
+# sample or step, in nats, with the constant ½·log 2π of every dimension. It must survive a target 60 σ away in float32.
 
 
 # %% exercise="mixture_nll"
@@ -324,7 +332,8 @@ ex.mixture_nll.check(mixture_nll)
 #
 # ●●○ · 10 minutes · `ex.mixture_parts.hint()`
 #
-# The last layer gives `out`, `(..., 3·Z·K)`: first all logits, then all means, then all s, each Z × K. Return `log_pi`, `mu` and `log_sigma`, each `(..., Z, K)`.
+# The last layer gives `out`, `(..., 3·Z·K)`: first all logits, then all means, then all s (of which you make log σ), each Z × K. Return `log_pi`,
+# `mu` and `log_sigma`, each `(..., Z, K)`.
 #
 # Why not log σ = s? A component that sits on one training target and shrinks sends the likelihood to *infinity*: a mixture's loss has no minimum. So
 # log σ = bound·tanh(s/bound), which is close to s near 0 and never leaves ±bound. (A hard clamp has no gradient outside: what got there stays there.)
@@ -350,7 +359,8 @@ ex.mixture_parts.check(mixture_parts)
 #
 # ●○○ · 10 minutes · `ex.responsibilities.hint()`
 #
-# γ of every component for every target, `(..., Z, K)`: the colours of this lesson's picture. Also far from every component, where all densities are 0 in float32.
+# γ of every component for every target, `(..., Z, K)`: the colours of this lesson's picture. It must hold far from every component, too, where all
+# densities are 0 in float32.
 
 
 # %% exercise="responsibilities"
@@ -375,7 +385,7 @@ ex.responsibilities.check(responsibilities)
 #
 # This draws the next moment of a dream. For each latent dimension choose a component, then draw from it. The temperature τ acts in *two*
 # places (Ha & Eck 2017, Eq. 8): log π is divided by τ and normalised again, and σ² is multiplied by τ. τ = 1 is the mixture; τ = 0 is the limit: the mean
-# of the component with the largest π, without chance. Draw from `generator` (None is torch's global one). In which order you draw is yours to choose: the check looks at
+# of the component with the largest π, without chance. Draw from `generator` (None is torch's global one). The order in which you draw is yours to choose: the check looks at
 # thousands of draws. No gradient is needed here.
 
 
@@ -408,9 +418,9 @@ ex.sample_mixture.check(sample_mixture)
 #
 # ●●○ · 10 minutes · `ex.joint_mixture_nll.hint()`
 #
-# The other factorisation (Bishop 1994; Graves 2013 for a pen's two coordinates). K components over *all* Z dimensions at once, each with independent dimensions inside:
-# $p(z)=\sum_k\pi_k\prod_j\mathcal N(z_j;\mu_{jk},\sigma_{jk}^2)$. `log_pi` is `(..., K)`, one weight for each component; `mu` and `log_sigma` are `(..., Z, K)`. Which
-# of the two sums, over j and over k, is now inside?
+# The other factorisation (Bishop 1994; Graves 2013 for a pen's two coordinates, which there are correlated as well). K components over *all* Z
+# dimensions at once, here each with independent dimensions inside: $p(z)=\sum_k\pi_k\prod_j\mathcal N(z_j;\mu_{jk},\sigma_{jk}^2)$. `log_pi` is
+# `(..., K)`, one weight for each component; `mu` and `log_sigma` are `(..., Z, K)`. Which of the two sums, over j and over k, is now inside?
 
 
 # %% exercise="joint_mixture_nll"
@@ -434,8 +444,9 @@ ex.joint_mixture_nll.check(joint_mixture_nll)
 #
 # ●●○ · 10 minutes · `ex.pit.hint()`
 #
-# A loss says which of two forecasts is better, not whether either is *right*. The probability integral transform (PIT) does: if targets come from the
-# forecast F, then the rank F(target) is uniform on [0, 1], whatever F looks like. Return $F(z)=\sum_k\pi_k\,\Phi\big((z-\mu_k)/\sigma_k\big)$ for each latent dimension.
+# A loss says which of two forecasts is better, not whether either is as sure as it should be. The probability integral transform (PIT) tests that: if
+# targets come from the forecast F, then the rank F(target) is uniform on [0, 1], whatever F looks like. (The converse fails: a forecast that does not
+# look at its input may have uniform ranks, too.) Return $F(z)=\sum_k\pi_k\,\Phi\big((z-\mu_k)/\sigma_k\big)$ for each latent dimension.
 
 
 # %% exercise="pit"
@@ -563,10 +574,11 @@ for fits, world in ((inverse, inverse_test.world), (forks, fork_test.world)):
 signature({**seen, **inverse}, inverse_test, forks, fork_test, gammas)
 
 # %% [markdown]
-# K = 1 is not wrong about its own ignorance: its band is as wide as the cloud. It has nowhere else to put its mass. And note the signs:
-# on Bishop's problem the losses are negative, with t in [0, 1]; in pixels they are positive. From K = 2 to 5 little is left to gain on the fork, which has but two
-# futures: several bells together make a flatter top than one. Where they stay above the floor it is for the kinks at the walls, and because a bell is no box. (The intervals
-# are those of the held-out rows. Another seed of the *training* moves these losses, too: by how much is printed, for K = 2.)
+# K = 1 is not wrong about its own ignorance: its band widens where the cloud does. It has nowhere else to put its mass. And note the signs: on
+# Bishop's problem the losses are negative, with t in [0, 1]; in pixels they are positive. From K = 2 to 5 little is left to gain on the fork, which
+# has but two futures: several bells together make a flatter top than one. That they stay above the floor is because of the kinks at the walls, and
+# because a bell is no box (one bell for a box costs ½·log(2πe/12) = 0.18 nats). (The intervals are those of the held-out rows. Another seed of the
+# *training* moves these losses, too: by how much is printed, for K = 2.)
 #
 # **Is it calibrated?** Ranks of the held-out forks. K = 1 at ±6 has σ ≈ 6, so the truth is about one σ to either side: where must its ranks be? The cell prints σ, and Φ at
 # ±6/σ. The bound that is printed with it, 1.36/√n (Kolmogorov's and Smirnov's, for large n), counts rows as independent, which forks of one world are not quite: take
@@ -603,19 +615,22 @@ for name, guess in guesses.items():
 display(pit_picture(ranks), points_picture(x[:, 0].numpy(), guesses, inverse_test))
 
 # %% [markdown]
-# K = 1 has about the right mean and variance, and a histogram with two spikes: calibrated in its first two moments, and nowhere else. It reserves probability for
-# the middle and for the tails, where nothing comes. K = 2 and 5 are close, but not flat: a bell is no box, so ranks crowd where the box ends and the bell is already low
-# (the shares are printed). And below: a mean of solutions is no solution. (At x = ½ it happens to lie on the middle branch: symmetry, not
-# skill.) The true density is equally high on all branches (t and the noise are both uniform), so where the mode goes is decided by the fit: here by bells on the
-# upper branch that overlap. The component with the most weight is often the middle one. Both are answers; they answer different questions.
+# K = 1 has about the right mean and variance, and a histogram with two spikes: calibrated in its first two moments, and nowhere else. It reserves
+# probability for the middle and for the tails, where nothing comes. K = 2 and 5 are close, but not flat: a bell is no box, so ranks crowd where the
+# box ends and the bell is already low (the shares are printed; at the inner ends of the two boxes, near rank ½, it hardly shows). And in the second
+# picture: a mean of solutions is no solution. (At x = ½ it happens to lie on the middle branch: symmetry, not skill.) The true density is equally
+# high on all branches (t and the noise are both uniform), so where the mode goes is decided by the fit: here by bells on the upper branch that
+# overlap. The component with the most weight is often the middle one. Both are answers; they answer different questions.
 #
-# **Now the real thing: the fork in latents.** What M must predict is not a column but z, the 16 latents of a VAE. So: the same hidden hazards; as input all
-# that a perfect memory would know (where everything is, and the coming actions); as target the code of the frame seven steps later, drawn from its q(z|x) anew in each batch.
-# First with a mixture for each dimension, as in the paper and in our world model, then with one mixture over the vector. (At K = 1 they are the same.)
+# **Now the real thing: the fork in latents.** What M must predict is not a column but z, the 16 latents of a VAE. So: the same hidden hazards; as
+# input all that a perfect memory would know (where everything is, and the coming actions); as target the code of the frame seven steps later, drawn
+# from its q(z|x) anew in each batch. (If the folder `runs/memories` of lesson 06 is not there, its VAE is trained first, for half a minute.) First
+# with a mixture for each dimension, as in the paper and in our world model, then with one mixture over the vector. (At K = 1 they are the same.)
 #
-# The table counts, over all forks in the middle, where the decoded draws have the hazard: at its left place, its right one, at both, or at neither.
-# The picture then stays with *one* fork, ten draws in each row. The first row is chance itself: the frame that was recorded or the one that might as well have
-# been, by a coin. The second is those frames' codes, drawn from q(z|x) and decoded: no model of z can look better. Count the hazards below the band.
+# The second table counts, over all forks in the middle (columns 10 to 22), where the decoded draws have the hazard: at its left place, its right one,
+# at both, or at neither. It is at a place if at least half of its light is there. The picture then stays with *one* fork, ten draws in each row. The
+# first row is chance itself: the frame that was recorded or the one that might as well have been, by a coin. The second is those frames' codes, drawn
+# from q(z|x) and decoded: no model of z can look better. Count the hazards below the band.
 
 # %% tags=["nbval-ignore-output"]
 memories = dodge_memories()
@@ -670,14 +685,15 @@ dream_picture(rows, places)
 # %% [markdown]
 # This is what the factorisation costs: nats, and whole hazards. The side of the fork is written in *several* latents at once. A mixture for each dimension can say of
 # each latent "left or right", but not "all left or all right": it draws every dimension's side by a coin of its own, and the decoder, given a code
-# that no frame ever had, draws a smear. So it gains little from K. One mixture over the vector throws one coin; what is left is each
-# component's independent noise in 16 dimensions. Of D coins all agree in 2 of 2^D draws.
+# that no frame ever had, draws a smear, or a hazard where none can be. So it gains little from K. (Of D coins all agree in 2 of 2^D throws.) One
+# mixture over the vector throws one coin. Inside a component its dimensions are still independent: hence, most likely, its own share of "neither".
 #
-# But look at the two lines below the table. From another seed the same training may miss all of it (here it does): its two components have divided the *inputs*
-# between them, not the futures. Where one weight is near 1, a mixture is one bell again, and neither loss nor gradient complains. That is the price of mixtures: their loss
+# But look at the two lines between the tables. From another seed the same training may miss all of it (here it does): in most rows one of its two
+# weights is near 1, so its components have divided the *inputs* between them, not the futures. Where one weight is near 1, a mixture is one bell
+# again, and nothing in that one run's loss or gradient complains. That is the price of mixtures: their loss
 # has many minima, and K is only the number of bells that *may* be used. So look at the weights, and train from more than one seed.
 #
-# Why does the paper do it all the same, and our world model with it? It is *one step* ahead there, not seven: the two futures are still close together, and the
+# Why, then, does our world model follow the paper in this? It looks *one step* ahead, not seven: the two futures are still close together, and the
 # next step sees what was drawn. Each dimension also gets K means of its own, K^Z combinations, without asking for K^Z components. It is a
 # choice, not a law: weigh it when a dream shows ghosts. Lesson 08 measures what K brings one step ahead.
 
@@ -706,8 +722,9 @@ lesson.card()
 # **Where this lives.** `wmcourse/mixture_density_networks.py`; `mixture_nll` and `sample_mixture` are now parts of your world model, `mixture_parts` is what its `MDNHead` does. Next is lesson
 # 08: the memory of lesson 06 puts out these mixtures, and a dream begins.
 #
-# **Try next.** One hyper-parameter: K = 2 on Bishop's problem with other seeds, `train(..., seed=1)`: which two branches does it find? And in `MixtureNet`, let all
-# means start at 0: how long until the components part? One extension: a full covariance in each component, by the Cholesky roots of lesson 03. Does one mixture over the
+# **Try next.** One hyper-parameter: K = 2 on Bishop's problem with other seeds, `train("seed 1", inverse_train, inverse_test, 2, seed=1)`: does it
+# divide the branches as before? And in `MixtureNet` (`experiment.py` of this lesson's folder), leave out the biases that set the means apart: how
+# long until the components part? One extension: a full covariance in each component, by the Cholesky roots of lesson 03. Does one mixture over the
 # vector then need fewer components?
 #
 # **You can now read** Bishop (1994), [*Mixture Density Networks*](https://publications.aston.ac.uk/id/eprint/373/), Eqs. 22, 23, 29 and 37, and the inverse problem that you solved;

@@ -110,9 +110,10 @@ for name in ("one_dream", "one_bell", "on_centres"):
 #
 # $$p(z_{1:T}, r_{1:T}, d_{1:T}\mid z_0, a_{0:T-1}) = \prod_{t=0}^{T-1} p(z_{t+1}, r_{t+1}, d_{t+1}\mid z_{0:t},\, r_{1:t},\, d_{1:t},\, a_{0:t}) .$$
 #
-# So far nothing is assumed, but that later actions do not change what has already happened. Now the model: the past is *summarised* in $h_{t+1}$, a
-# function of $(z_0,a_0),\dots,(z_t,a_t)$; and given $h_{t+1}$, the latent, the reward and the ending are drawn independently (and so are the
-# latent's dimensions, each from a mixture of its own: remember that one). A logarithm makes a sum, and that is the loss of this lesson:
+# So far nothing is assumed, but that later actions say nothing of what has already happened (so it is in random play, which does not look). Now
+# the model: the past is *summarised* in $h_{t+1}$, a function of $(z_0,a_0),\dots,(z_t,a_t)$; and given $h_{t+1}$, the latent, the reward and the
+# ending are drawn independently (and so are the latent's dimensions, each from a mixture of its own: remember that one). A logarithm makes a sum,
+# and that is the loss of this lesson:
 #
 # $$-\log p = -\sum_t\Big[\log p(z_{t+1}\mid h_{t+1}) + \log p(r_{t+1}\mid h_{t+1}) + \log p(d_{t+1}\mid h_{t+1})\Big] .$$
 #
@@ -151,7 +152,7 @@ steps.free_variance.check(free_variance)
 # %% [markdown]
 # **Four guesses of $x_{t+L}$**, and their mean squared errors. The best one, the average of endlessly many perfect dreams, $\rho^Lx_t$, is off by what you
 # have just written. *One* perfect dream has its own chance as well as the world's, and is off by **twice** that. "Nothing moves" guesses $x_t$:
-# $2v(1-\rho^L)$. "The average of all" guesses 0: $v$. Each formula is confirmed by dice.
+# $2v(1-\rho^L)$. "The average of all" guesses 0: $v$. Each formula is confirmed by dice (± is one standard error).
 #
 # Two things follow, for a *perfect* model. The average dream is never worse than the average of all. But one dream is, from
 # $\rho^{2L}=\tfrac12$ on; here it is even worse than "nothing moves" at every horizon. A sample is not a guess: squared error punishes it for
@@ -201,9 +202,9 @@ steps.own_input.check(own_input)
 # %% [markdown]
 # The truth was ρ, the data endless, the model perfect, and training *moves it away*. For every share above 0 the optimum is wrong, since
 # the target followed from another $x_{t+1}$ than the input. And if the network remembers $x_t$, it moves its trust from the input to that memory:
-# weight $\rho(1-\text{share})$ on the input, $\rho^2\cdot\text{share}$ on $x_t$. At share 1 it ignores its own samples altogether (the dice below
-# show both). That is Huszár's objection (2015): scheduled sampling is not a consistent way to fit a distribution. It may still help a
-# poor model in practice. What we do: teacher forcing, a good likelihood, and a *measured* horizon.
+# weight $\rho(1-\text{share})$ on the input, $\rho^2\cdot\text{share}$ on $x_t$. At share 1 it ignores its own samples altogether (the dice at
+# the end of *Derive* show the slopes, and this). That is Huszár's objection (2015): scheduled sampling is not a consistent way to fit a
+# distribution. It may still help a poor model in practice. What we do: teacher forcing, a good likelihood, and a *measured* horizon.
 
 # %% [markdown]
 # ### Step · What a class weight teaches
@@ -231,8 +232,8 @@ steps.weighted_head.check(weighted_head)
 # **Why latents are resampled.** The VAE gives a *distribution* for each frame, $\mathcal N(\mu,u^2)$ in each dimension. It is frozen, so it gives the same
 # one each time: to run the encoder again for every batch buys nothing. Keep (μ, log σ²) of each frame, once, and draw a fresh z whenever the frame
 # is used. Drawing *once* and keeping the z would be one fixed noise, to be learnt by heart. And keeping μ alone? Suppose the network
-# predicts the centre with a miss of variance $r^2$, and the sample lies $u\,\varepsilon$ around the centre. Which $\sigma^2$ should the network give to
-# its prediction? Write it with `r` and `u`.
+# predicts the centre with a miss of variance $r^2$, and the sample lies $u\,\varepsilon$ around the centre, independently of the miss. Which
+# $\sigma^2$ should the network give to its prediction? Write it with `r` and `u`.
 
 # %% step="sample_width"
 sample_width = ...  # σ², in r and u
@@ -299,14 +300,14 @@ display(lesson.questions["on_centres"].reveal(), free_running(), alignment(playe
 # neither as an error nor as a loss that will not fall: it is a slightly worse model, whose dream obeys the stick with a delay. Make this
 # picture for every data set that you did not record yourself.
 #
-# (And which ρ is the dangerous one, too small or too large? Upwards: with 0.96 for 0.90 the dreams swing to 2.4 v in place of v; with 0.84 only
-# to 0.65 v. The cell above has checked both, and the three quarters.)
+# (And which ρ is the dangerous one, too small or too large? Too large: with 0.96 for 0.90 the dreams' variance grows to 2.4 v in place of v; with
+# 0.84 it falls to 0.65 v. The cell above has checked both, and the three quarters.)
 
 # %% [markdown]
 # ## Build it
 #
 # Seven functions. The two with ★ are parts of your world model. Write `mdn_rnn.dream_step(…)` and `mixture_density_networks.mixture_nll(…)`
-# with the module's name, or a shorter one, before them: when the network is trained below, *your* functions stand there.
+# with the module's name, or a shorter one, before them: when the network is trained below, *your* functions stand in these modules.
 
 # %% [markdown]
 # ### Exercise 1 · Windows that never cross an episode
@@ -363,8 +364,9 @@ ex.done_head.check(done_head)
 # $(z_t,a_t)\to z_{t+1}$. `model(z, a)` returns a prediction for each step it is given (`log_pi`, `mu`, `log_sigma`, `reward`, `done_logit`) and the state.
 #
 # Return `SequenceLoss(total, latent, reward, done)`, each a mean per *real* step. The latent's mean is over steps that have a next latent: real, and not
-# `ended` (which is `done` where it is not given). Reward: $\tfrac12(r-\hat r)^2$. Total = latent + reward + done, where in the total alone
-# endings count `done_weight` times. A batch without any next latent has latent 0.
+# `ended` (1 at a hit, and where the episode is only cut off; where it is not given, take `done`). Reward: $\tfrac12(r-\hat r)^2$, a Gaussian of
+# width 1 without its constant. Total = latent + reward + done, where in the total alone endings count `done_weight` times. A batch without any
+# next latent has latent 0.
 
 
 # %% exercise="sequence_loss"
@@ -406,9 +408,9 @@ ex.sequence_loss.check(sequence_loss)
 # ●●○ · 10 minutes · `ex.dream_step.hint()`
 #
 # `z` `(B, Z)`, `a` `(B, A)` and the `state` (h, c), each `(B, H)`. Two methods are there: `model.step(z, a, state)` returns the next state, and
-# `model.read(h)` a prediction (`log_pi`, `mu`, `log_sigma`, `reward`, `done_logit`). Return `DreamStep(z, reward, done_probability, state)`: a sample of $z_{t+1}$, the
-# expected $r_{t+1}$, $P(d_{t+1}=1)$ as the head says it, and the new state. B may be 1: that is how one plays. Gradients must get through (no
-# `torch.no_grad`): a planner may want them.
+# `model.read(h)` a prediction (`log_pi`, `mu`, `log_sigma`, `reward`, `done_logit`). Return `DreamStep(z, reward, done_probability, state)`: a
+# sample of $z_{t+1}$ (by lesson 07's `sample_mixture`, which takes `temperature` and `generator`), the expected $r_{t+1}$, $P(d_{t+1}=1)$ as the
+# head says it, and the new state. B may be 1: that is how one plays. Gradients must get through (no `torch.no_grad`): a planner may want them.
 
 
 # %% exercise="dream_step"
@@ -448,7 +450,7 @@ ex.dream_step.check(dream_step)
 # You have seen $z_0\dots z_C$ (`z`, `(B, C + 1, Z)`), and are given *all* actions $a_0\dots a_{C+L-1}$ (`a`, `(B, C + L, A)`): those of the past, and
 # those of the dream. First listen: the memory after $z_0\dots z_{C-1}$, from $h = 0$ (which is `model.initial_state(B)`). Then dream L steps from $z_C$ on. Return the latents
 # $z_{C+1}\dots z_{C+L}$ `(B, L, Z)`, and for each the probability of being still alive then, `(B, L)`, with the class weight undone. Call
-# `mdn_rnn.dream_step`: whoever builds the step from `model.step` and `model.read` once more passes, too, but then exercise 4 has no part in the
+# `mdn_rnn.dream_step`: whoever rebuilds the step from `model.step` and `model.read` passes, too, but then exercise 4 has no part in the
 # dreams, and the count of its calls below stays at 0.
 
 # %% exercise="dream"
@@ -534,10 +536,11 @@ assert lstm + layer == 422_368 == sum(p.numel() for p in PaperMDNRNN().parameter
 # %% [markdown]
 # ## Measure it
 #
-# **Four trainings** with *your* parts, where you have some. The latents are those of lessons 06 to 08: random play through a VAE that is trained once
-# (if the folder `runs/memories` is not there, that takes half a minute now) and then kept as (μ, log σ²). First the cost of a batch:
+# **Four trainings** with *your* parts, where you have some. The latents are those of lessons 06 and 07: random play through a VAE that is trained
+# once (if the folder `runs/memories` is not there, that takes half a minute now) and then kept as (μ, log σ²). First the cost of a batch:
 # drawn from the cache, or encoded anew. Then K = 5; K = 1; K = 5 *without memory*, where each step is a window of its own, with h = 0; and, as a warning, K = 5 on
-# the centres μ alone. The plot shows held-out nats per step of the next latent; the last one leaves the picture at once.
+# the centres μ alone (for a third of the steps). The plot shows held-out nats per step of the next latent; the last one never comes down into the
+# picture.
 
 # %% tags=["nbval-ignore-output"]
 parts = your_parts(lesson)
@@ -557,9 +560,10 @@ for name, calls in parts.calls.items():
 
 # %% [markdown]
 # **Likelihood, in pairs.** All networks are asked about the same held-out steps with the same noise, so what these have in common cancels. Steps of one
-# episode resemble each other: the intervals are over the *episodes*. What is the memory worth, and what the mixture? And where does the mixture earn
-# it: at forks (the first three frames after one), where a new hazard appears, or everywhere? On the right a mistake that needs no training: the row of episodes read in one go, with **h carried over each
-# reset**. The last lines are the done head's: what it says, and what happened, with the weight left in and undone.
+# episode resemble each other: the intervals are over the *episodes* (each network is trained once: of another training they say nothing). What is
+# the memory worth, and what the mixture? And where does the mixture earn it: at forks (the first three frames after one), where a new hazard
+# appears, or everywhere? On the right a mistake that needs no training: the row of episodes read in one go, with **h carried over each reset**.
+# The last lines are the done head's: what it says, and what happened, with the weight left in and undone (± is one standard error there).
 
 # %% tags=["nbval-ignore-output"]
 test = memories.held_out
@@ -597,7 +601,7 @@ for weight, label in ((1.0, "weight left in"), (WEIGHT, "weight undone")):
     for n, said, happened, error in calibration(five, test, lambda logit, w: honest(logit, 0 * logit, w)[1], weight):
         print(f"   {n:>6,} steps: said {said:6.1%}, happened {happened:6.1%} ± {error:.1%}")
 assert pairs["K = 1, at forks"][0] > pairs["K = 1, elsewhere"][0]
-assert pairs["memory cut"][0] > 1 > 3 * pairs["K = 1"][1]
+assert pairs["memory cut"][0] > 1 > 3 * pairs["K = 1"][0]
 assert centres < five.latent_mean < measured["on μ alone"].latent_mean
 assert reset[0][0] > 5
 likelihood_picture(pairs, reset, ("what is lost without", "h carried over a reset"))
@@ -605,17 +609,18 @@ likelihood_picture(pairs, reset, ("what is lost without", "h carried over a rese
 # %% [markdown]
 # The memory is worth far more than the mixture. And the mixture earns its keep where chance enters: at forks, and where a new hazard
 # appears in a column that nobody could know. Elsewhere there is little left for it to say. The network on centres looked almost 20 nats *better*, on its own data.
-# And the done head: with the weight left in, its middle groups say a multiple of what happens; undone, they come close. (Not quite: a weighted likelihood
-# is only as honest as the head is flexible.)
+# And the done head: with the weight left in, its middle groups say a multiple of what happens; undone, they come close. (The surest group now says
+# too little: the formula holds at the *optimum*, and a trained head is only near it.)
 #
 # **The film.** Reality, your dream at τ = 1, and your dream at another τ, from the same start, with the same actions and the same dice. The frames
 # up to "now" were seen; below the strip, the lower dream's chance of being alive. Go through starts and dice. How long does the *agent* stay right, and how
 # long the hazards? What does τ = 0 never do, and what does τ = 3? (In the still picture τ = 0 comes out almost right. It was lucky: the one fork went the
-# network's way, and beside a wall many hazards appear right at the wall. Other starts are less kind.)
+# network's way, and beside a wall many hazards appear right at the wall. Other starts are less kind. All eight are starts from which the agent
+# lives on for long, so that there is a reality to compare with: do not judge the chances by them.)
 #
 # **Through a fork.** One latent dimension, one step ahead of the real past (middle), and in 120 dreams that began before the fork (right). Move through the
-# steps. Right after the fork the two futures are two pixels apart, half a hazard, and most of it is still behind the band: two humps at most, close
-# together. In the dreams they become two heaps.
+# steps. Right after the fork the two futures are two pixels apart, half a hazard, and a part of it is still behind the band: two humps at most, close
+# together. In the dreams they become two heaps. (Fork and dimension were picked because they show it well.)
 #
 # **Is the dream's coin fair?** In Dodge each hazard turns left or right with a chance of one half. Sixty held-out forks, a hundred dreams of each. In
 # sum, left and right should balance. At *each single fork*, too, and there the black outline shows what fair coins would do. Where
@@ -648,15 +653,15 @@ display(view.explorer(), sides_picture(sides, 60), lesson.questions["one_bell"].
 # In sum the coin is fair, as far as the interval can tell. Fork by fork it is not: the shares spread wider than coins' would, so the network has
 # opinions where there is nothing to know. K = 1 dreams forks about as well as K = 5: a sample of its one bell lands a little to a side, and the
 # *memory* makes a fact of it. (So "K = 1 cannot dream two futures" is not true of a network that is fed its samples. Its likelihood says what it
-# lacks.) And one dream in seven is torn, or hangs in between, which no real frame does: in a mixture *per dimension* each dimension picks for
-# itself (the assumption to remember), and nothing makes them agree. At τ = 0, with no chance to tip it, it is one in three.
+# lacks.) And one dream in seven is torn, or hangs in between, which no real frame does: with a mixture *per dimension*, even of one bell, each
+# dimension is drawn for itself (the assumption to remember), and nothing makes them agree. At τ = 0, with no chance to tip it, it is one in three.
 #
 # **When does a dream stop being useful?** Moments of the held-out episodes, every twentieth step, each world beginning to count at another one; eight
 # dreams of 40 steps from each, decoded. Where a real episode ends, the recorded pushes of the next go on. On the left, squared errors of the frame, with
-# your two numbers, and two baselines that need no model. One dream is off by m + s and the average of S by m + s/S, where s is the dreams' own spread:
-# from your two numbers follows m, the error of the average of endlessly many. On the right what a planner asks: *shall I still be alive then?* The Brier
-# score is the mean of (chance said − 1 or 0)², and the base rate says for each horizon the same chance to all. Moments of one world share their luck, so
-# the intervals are over the 64 *worlds*.
+# your two numbers, and two baselines that need no model. One dream is off by m + s and the average of S by m + s/S: m is what the average of
+# endlessly many would be off by, s the variance of dreams around it. So your two numbers give m. On the right what a planner asks: *shall I still
+# be alive then?* The Brier score is the mean of (chance said − what came)², where what came is 1 or 0; the base rate says for each horizon the
+# same chance to all. Moments of one world share their luck, so the intervals are over the 64 *worlds*.
 #
 # How much of it is the network's fault? **A perfect model** can be had here: the simulator itself. Each of its eight dreams is a copy of the world at that
 # moment, in which only what chance had not decided yet is drawn anew: the sides of the forks to come, and when and where the next hazards appear. What
@@ -721,23 +726,23 @@ display(
 # steps. But one dream of a *perfect* model is, too, three steps later: what ends this horizon is the world's chance, and no training moves it much
 # further. A perfect dream is off by twice what endlessly many are (to within the errors, the cell asserts), as in the world that you solved. What the network itself lacks is
 # the gap between the dotted lines: widest after some six steps, small in the end, where nobody can know any more. And mark the far end, where one dream
-# of the network is off by *less* than a perfect one. It is not better. Its hazards are fainter, as the printed light says, and squared error
-# spares who does not commit himself.
+# of the network is off by *less* than a perfect one. It is not better. It shows less of the hazards' light, as printed, and squared error
+# spares whoever does not commit himself.
 #
 # The average of many stays below the average frame to the end of what we measured, not least because the agent obeys the actions, which the dream is told.
 # ("Nothing moves" is hopeless where everything falls. In the world that you solved, where nothing has a direction, it beat a single dream: a baseline is
 # as good as it fits the world.)
 #
-# For *planning*, the forecast of a hit is best where it is near, and beats the base rate for some thirty steps or more, by less and less, as the printed
-# leads say. Here a better network would pay: the perfect forecast leads by more, and for seven steps it is never wrong, since whatever can hit you by
-# then has chosen its side. Are the dreams too kind? Not that we could see: after 20 steps as many are alive in them as in the world, to within the interval.
-# From starts that know their future it looks otherwise, by about ten in
+# For *planning*, the forecast of a hit is best where it is near, and beats the base rate for some thirty steps or more: most after ten or so,
+# then by less and less, as the printed leads say. Here a better network would pay: the perfect forecast leads by more, and for seven steps it is
+# never wrong, since whatever can hit you by then has chosen its side. Are the dreams too kind? Not that we could see: after 20 steps as many are
+# alive in them as in the world, to within the interval. From starts that know their future it looks otherwise, by about ten in
 # a hundred. But that is the sampling. An episode that ends early has few moments to draw from, so those just before a hit are drawn too often; and where the
 # recording stops, who has survived is left out, while who was hit before still counts. No model that is told only the past can know either. *Choose
 # starts by what was known at the time.*
 #
-# **Temperature against divergence.** τ in six settings. Left, after five steps: how far one dream is off, and how far dreams are from each other. Right: the
-# share alive after 20 steps, in the dream and in the world.
+# **Temperature against divergence.** τ in six settings. Left, after five steps: how far one dream is off, and how far dreams are from their
+# average. Right: the share alive after 20 steps, in the dream and in the world.
 
 # %% tags=["nbval-ignore-output"]
 table = {}
@@ -762,11 +767,13 @@ temperature_picture(table, lived)
 # %% [markdown]
 # ## Explain it
 #
-# First, what the last picture says. τ widens the dreams, as it must, and the *lowest* τ has the smallest squared error: a dream without chance is closest to an average.
-# That is no argument for τ = 0, whose hazards all turn the way the network likes best. The paper's point (Ha & Schmidhuber 2018, their table of τ) is that
-# an agent *trained* in such a dream learns to exploit it. The pushes of random play exploit nothing, and for them the share alive hardly moves from
-# τ = 0.5 on. At τ = 0 some seven in a hundred more live than in the world, and the printed interval leaves 0 out, if not by much: a dream without chance
-# is a little kinder, even to those who do not look for it. For a τ above 1 this picture is no case, nor against one. Lesson 11 asks again, with an agent that looks for the dream's weak places.
+# First, what the last picture says. τ widens the dreams, as it must, and the *lowest* τ has the smallest squared error: a dream without chance pays
+# for no spread of its own. That is no argument for τ = 0, whose hazards all turn the way the network likes best. Take the printed spread off the
+# error: what is left, m, is 15 at τ = 0, and between 11 and 12 from τ = 0.5 to 2, where averaging many dreams pays. The paper's point
+# (Ha & Schmidhuber 2018, their table of τ) is that an agent *trained* in such a dream learns to exploit it. The pushes of random play exploit
+# nothing, and for them the share alive hardly moves from τ = 0.5 on. At τ = 0 some seven in a hundred more live than in the world, and the
+# printed interval leaves 0 out, if not by much: a dream without chance is a little kinder, even to those who do not look for it. For or against
+# a τ above 1 this picture says nothing. Lesson 11 asks again, with an agent that looks for the dream's weak places.
 #
 # Three questions, answered at once.
 
@@ -784,18 +791,20 @@ lesson.card()
 
 # %% [markdown]
 # **Pitfalls you have met.** Each action one step late: it trains, and the dream obeys with a delay. h carried over a reset: about 30 nats at
-# every episode's start. Training on μ alone: a lower loss, a dream off its own road. `squeeze()` at batch 1: name the axis. Reward and ending read
-# before the transition: they belong to $h_{t+1}$. The ending masked out with its missing latent: nobody dies in the dream. A class weight that nobody undoes. One
-# dream judged as if it were a guess. Starts that know their future: moments drawn up to an end that nobody knew of then.
+# every episode's first step. Training on μ alone: a lower loss on centres, and 100 nats more on the samples that a dream is made of. `squeeze()`
+# at batch 1: name the axis. Reward and ending read before the transition: they belong to $h_{t+1}$. The ending masked out with its missing
+# latent: nobody dies in the dream. A class weight that nobody undoes. One dream judged as if it were a guess. Starts that know their future:
+# moments drawn up to an end that nobody knew of then.
 #
 # **Where this lives.** `wmcourse/mdn_rnn.py`: `sequence_loss` and `dream_step` are now parts of your world model. Next is lesson 09, which uses a model to
 # choose: many plans, one dream each, and the best first action.
 #
 # **Try next.** One hyper-parameter: the window. Train with `window=8` and with 64; which does it move, the memory's worth or the mixture's? One extension: cure the
-# opinions. The side of a fork is a coin in the *world*; count sides at τ = 1.5, or train twice as long (`steps=2400`). Which of the two narrows the histogram, and
-# at what price in nats?
+# opinions. The side of a fork is a coin in the *world*; count sides at τ = 1.5, or train twice as long (`steps=2400`). Which of the two narrows
+# the histogram, and what does the longer training do to the held-out nats?
 #
 # **You can now read** Ha & Schmidhuber (2018), [*World Models*](https://arxiv.org/abs/1803.10122), the sections on the MDN-RNN and on Take Cover, and its appendix on
 # the networks; Graves (2013), [*Generating Sequences With Recurrent Neural Networks*](https://arxiv.org/abs/1308.0850), the section on handwriting, whose
-# mixture layer this is; Bengio et al. (2015), [*Scheduled Sampling*](https://arxiv.org/abs/1506.03099), and against it Huszár (2015), [*How (not) to Train
-# your Generative Model*](https://arxiv.org/abs/1511.05101): you have derived its point for one number.
+# mixture output is the ancestor of this one (there two pen coordinates with a correlation); Bengio et al. (2015), [*Scheduled
+# Sampling*](https://arxiv.org/abs/1506.03099), and against it Huszár (2015), [*How (not) to Train your Generative
+# Model*](https://arxiv.org/abs/1511.05101): you have derived its point for one number.

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 09 · Model predictive control
 #
-# **The question.** Lesson 08 ended with a machine that dreams, and with a question: we can dream; now what would I have to *do* for the dream to end well? Left, a
+# **The question.** Lesson 08 ended with a machine that dreams. Now: what would I have to *do* for the dream to end well? Left, a
 # moment of Dodge. Beside it are the same columns, and time runs upwards. Look one step ahead (middle): whatever you push, you survive, so there is nothing to choose. Look twelve steps ahead (right): the hazard that is now in the band
-# comes down and drifts to the right, and most plans, in grey, end in it (×). Of the few that get through nearly all lean to one side from the start, long before anything is near. To plan is to try out actions in a model and to carry out the best of them; or rather, as you will see,
+# comes down and drifts to the right, and most plans, in grey, end in it (×). Of the few that get through nearly all lean to one side from the start, long before that hazard is near. To plan is to try out actions in a model and to carry out the best of them; or rather, as you will see,
 # only the first step of the best. How far ahead must one look? How good must the model be? And how far from the best possible is the best of 64 dice throws?
 
 # %% keep=true
@@ -91,8 +91,8 @@ for name in ("further", "gravity", "noise"):
 #
 # $$s_{t+1} = a\,s_t + b\,u_t,\qquad \text{cost}\;=\;\sum_{t<L}\big(q\,s_t^2 + r\,u_t^2\big) + q\,s_L^2 .$$
 #
-# Being away from 0 costs, and so does acting. Twelve unknown actions at once look like a search. Bellman's idea: begin at the *end*. In the last state there is nothing left to do, it costs $q\,s_L^2$. And if the cost from
-# tomorrow on is known to be $p\,s^2$, today is a question about one number:
+# Being away from 0 costs, and so does acting. L unknown actions at once look like a search. Bellman's idea: begin at the *end*. In the last state there is nothing left to do, it costs $q\,s_L^2$. And if the cost from
+# tomorrow on is known to be $p\,s^2$, today is a question about one number. With $V_t(s)$ for the least cost from step t on:
 #
 # $$V_t(s) = \min_u\Big[q\,s^2 + r\,u^2 + p\,(a\,s+b\,u)^2\Big].$$
 
@@ -154,10 +154,10 @@ steps.cost_to_go.check(cost_to_go)
 # %% [markdown]
 # So p of tomorrow gives p of today, and the whole plan is L rounds of this one line, from the end to the start: **Riccati's** recursion. It is exact, and costs next to nothing.
 #
-# **Two numbers, and a real machine.** `Pendulum-v1` near its upright rest: there sin θ is θ. The machine linearises it, takes an *unknown* symmetric P for the cost from tomorrow on, minimises over u, and compares with the formulas for matrices,
+# **Two numbers, and a real machine.** `Pendulum-v1` near its upright rest: its state is two numbers, angle θ and velocity ω, and there sin θ is nearly θ. The machine linearises it, takes an *unknown* symmetric P for the cost from tomorrow on, minimises over u, and compares with the formulas for matrices,
 # $K = (R+B^\top PB)^{-1}B^\top PA$ and $P_{\text{today}} = Q + A^\top P\,(A-BK)$.
 #
-# **What does noise change?** Let the world add w ~ N(0, σ²) to each step. The last lines work out tomorrow's expected cost: what noise adds to it has no u in it. So in this world one may plan *as if there were no noise*, provided that one plans again when
+# **What does noise change?** Let the world add w ~ N(0, σ²) to each step. The last lines work out tomorrow's expected cost: what noise adds to it is a constant, with no u in it and no s. It is carried back from day to day, and no decision changes it. So in this world one may plan *as if there were no noise*, provided that one plans again when
 # it has struck (*certainty equivalence*). It does not hold where noise depends on the action, or where a hazard forks; there one samples futures (exercise 5).
 
 # %%
@@ -209,7 +209,7 @@ steps.drift.check(drift)
 # %% [markdown]
 # **And a closed loop.** With feedback u = −k·s the error obeys $e_{t+1} = (a-bk)\,e_t + w_t$. Where it neither grows nor shrinks any more, its variance v satisfies $v = (a-bk)^2\,v+\sigma^2$; the machine solves it below.
 #
-# The whole difference is in what is raised to powers. For a world that runs away, |a| > 1, the open loop's error grows exponentially, *whatever the plan*; feedback replaces a by a − bk, and the error stays. A wrong model is forgiven for the same reason: its error enters once a step, and feedback multiplies what it left by a − bk. (Unlike w it is no dice: it grows with the state.)
+# The whole difference is in what is raised to powers. For a world that runs away, |a| > 1, the open loop's error grows exponentially, *whatever the plan*; feedback replaces a by a − bk, and where |a − bk| < 1 the error stays bounded. A wrong model is forgiven for the same reason: at each step it adds a new error, and feedback multiplies what is left of the old ones by a − bk. (Unlike w, this error is not random: it is proportional to the state.)
 # Now by dice: 20,000 runs of either kind, against both formulas. Then the pendulum's own numbers.
 
 # %%
@@ -231,13 +231,13 @@ print(f"hanging, a small swing to and fro takes {float(swing_time):.2f} s: {floa
 # ## See it
 #
 # **What becomes of a plan?** The pendulum hangs, its motor is too weak to lift it, so it must swing to and fro first. In the plane of angle and velocity, grey lines are the paths of a pendulum left to itself. Blue is the closed loop, and orange the plan that it makes *now*, for 40 steps; red is the pendulum that was
-# given one plan of 60 steps at the start, and closed eyes. Move *step* with a right model and a quiet motor: both arrive. (The open loop is there first; at step 60 its plan ends, and it falls.) Then let the model's gravity be 2 % too strong. When do the two part, and why just there? (Click a slider, then use the arrow keys; Tab and Space for buttons.)
+# given one plan of 60 steps at the start, and closed eyes. Move *step* with a right model and a quiet motor: both arrive. (The open loop is there first; at step 60 its plan ends, and it falls.) Then let the model's gravity be 2 % too strong. When does red leave its plan (dotted), and why just there? (Click a slider, then use the arrow keys; Tab and Space for buttons.)
 
 # %% keep=true signature=true
 display(plan_portrait(), signature())
 
 # %% [markdown]
-# They part near the top, where errors grow 1.2-fold at each step, a hundredfold in two dozen. The still picture, with 5 %, is the one to remember. Note that the closed loop's plans are *wrong*, every single one; nobody ever gets to their ends. (It ends at 0 and not at 2π: the same place.)
+# Red leaves its plan near the top, where errors grow 1.2-fold at each step, a hundredfold in two dozen. The still picture, with 5 %, is the one to remember. Note that the closed loop's plans are *wrong*, every single one; nobody ever gets to their ends. (It ends at 0 and not at 2π: the same place. With 10 % and a quiet motor the closed loop, too, misses the top at its first try and is not up after 90 steps. One swing proves little: *Measure it* takes a hundred.)
 #
 # **What does a horizon buy, and what does it cost?** Random plans, the best one wins, twelve pendulums that begin up to 45° to either side of hanging. From which horizon on do they get up at all? (A small swing to and fro takes 32 steps, as printed above; a third of a swing is enough.) And what is odd about 45 steps?
 
@@ -246,7 +246,7 @@ horizon_cost_time()
 
 # %% [markdown]
 # **A model that is wrong by a few percent.** Now near the top, with the exact planner of your derivation, whose model has too much or too little gravity. The bands are two standard deviations, computed by your formula's matrix version. Does the *closed* loop
-# suffer anywhere on this slider? And what does noise do to either? (The closed loop does not: near the top its gain forgives 30 % either way. There is no torque limit here.)
+# suffer anywhere on this slider? And what does noise do to either? (The closed loop does not: near the top its gain forgives 30 % either way, and noise leaves it a narrow band. There is no torque limit here.)
 
 # %% keep=true
 wrong_model()
@@ -266,7 +266,7 @@ wrong_model()
 # $$\text{score}=\sum_{t<L}\gamma^t\,\text{alive}_t\;r_{t+1}+\gamma^L\,\text{alive}_L\,V(s_L),\qquad \text{alive}_{t+1}=\text{alive}_t\,(1-\text{done}_{t+1}),\quad \text{alive}_0=1 .$$
 #
 # `step(state, action)` returns the next state, $r_{t+1}$ and the chance $\mathrm{done}_{t+1}$, the last two with one number for each row; `state` is a tuple of tensors (W, …), as a dream's (z, h, c) is. `terminal_value(state)` is $V$, or None. Who dies in a step is still paid for it. (A discount
-# is a *soft* horizon: the weights 1, γ, γ², … add up to 1/(1 − γ), as many as so many whole steps.)
+# is a *soft* horizon: the weights 1, γ, γ², … add up to 1/(1 − γ): as much as 1/(1 − γ) steps at full weight.)
 
 
 # %% exercise="score_plans"
@@ -319,7 +319,7 @@ ex.shoot.check(shoot)
 #
 # ●○○ · 5 minutes · `ex.shift_plan.hint()`
 #
-# The first action is done. What is left of a plan is nearly a plan for the next step: it lacks one action, at its end. Drop the first, repeat the last: (…, L, A) → (…, L, A), for any number of axes before (elites have one more). In your world model each new search starts from it.
+# The first action is done. What is left of a plan is nearly a plan for the next step: it lacks one action, at its end. Drop the first, repeat the last: (…, L, A) → (…, L, A), for any number of axes before. (Lesson 10 keeps a few of the best plans of each world, its *elites*: one axis more.) In your world model each new search starts from it.
 
 
 # %% exercise="shift_plan"
@@ -341,7 +341,7 @@ ex.shift_plan.check(shift_plan)
 # ●●○ · 12 minutes · `ex.receding_horizon.hint()`
 #
 # What is seen (z) and what is remembered (h) go in, one action comes out; `steps` times. `search(seen, memory, warm)` returns a plan (W, L, A), where `warm` is the last plan shifted by one, at first None. `remember(memory, seen, action)` returns $h_{t+1}$ from $h_t$ and $(z_t, a_t)$. `world(action)` moves
-# the world and returns what is seen then, and the reward (W,). Return the actions that were done, (W, T, A), and each world's return, (W,).
+# the world and returns what is seen then, and the reward (W,). Return the actions that were done, (W, T, A), T being `steps`, and each world's return, (W,).
 
 
 # %% exercise="receding_horizon"
@@ -371,7 +371,7 @@ ex.receding_horizon.check(receding_horizon)
 #
 # ●●● · 12 minutes · `ex.plan_slope.hint()`
 #
-# Dice ask the model for numbers. A model made of smooth functions can tell more: how the return changes with each action. And where the model is unsure, `motion(state, action)` gives `mu` and `log_sigma` (M, D) each, as an MDN does. Roll M futures of one `plan` (L, A) from one `state` (D,), with `noise` (M, L, D): step t
+# Dice ask the model for numbers. A model made of smooth functions can tell more: how the return changes with each action. And where the model is unsure, `motion(state, action)` gives `mu` and `log_sigma` (M, D) each, as an MDN of one component does. Roll M futures of one `plan` (L, A) from one `state` (D,), with `noise` (M, L, D): step t
 # samples $s_{t+1} = \mu+\sigma\,\varepsilon_t$, then `reward(state, action)` (M,) of the sampled state. Return the average return of the futures (one number), and its slope by the plan, (L, A).
 
 
@@ -402,7 +402,7 @@ ex.plan_slope.check(plan_slope)
 #
 # ●●○ · 12 minutes · `ex.climb.hint()`
 #
-# Gradient planning. From `plans` (W, N, L, A) go `iterations` steps uphill, each `rate` times the slope of the plan's *own* score, and clamp to [low, high] after each step. A slope that is not finite counts as 0. Then score once more, and return each world's best plan and its score, as in exercise 2. (Plain ascent; the course's `GradientPlanner` uses Adam.)
+# Gradient planning. From `plans` (W, N, L, A) go `iterations` steps uphill, each `rate` times the slope of the plan's *own* score, and clamp to [low, high] after each step. Where a number of the slope is not finite, it counts as 0. Then score once more, and return each world's best plan and its score, as in exercise 2. (Plain ascent; the course's `GradientPlanner` uses Adam.)
 
 
 # %% exercise="climb"
@@ -460,8 +460,8 @@ ex.riccati.check(riccati)
 #
 # From here on *your* functions do the work, once they have passed (until then, the course's).
 #
-# **Do the pieces agree?** First, the exact controller's plan of 40 steps, scored by `score_plans`, must cost what Riccati says: $-s^\top P_0\,s$. Second, certainty equivalence says that noise leaves the slope of the *expected* score alone. So the mean slope of 20,000 noisy futures by `plan_slope` must be the slope without
-# noise, within its standard error.
+# **Do the pieces agree?** First, the exact controller's plan of 40 steps, scored by `score_plans`, must come to minus the cost that Riccati says: $-s^\top P_0\,s$. Second, certainty equivalence says that noise leaves the slope of the *expected* score alone. So the mean slope of 20,000 noisy futures by `plan_slope` must be the slope without
+# noise, within a few standard errors.
 
 # %%
 score, throw, later = (lesson.yours(name) for name in ("score_plans", "shoot", "shift_plan"))
@@ -495,7 +495,7 @@ for t in (0, 7):
 assert ((mean - exact_slope[:, 0]).abs() < 3.5 * error).all()
 
 # %% [markdown]
-# **How far from the best?** Near upright, on the linear world itself: 100 starts within 0.05 rad, 80 steps, all planners in a closed loop. The *regret* is what a planner's episode costs above the best possible (an endless horizon), as a share of it: 1 means twice the cost.
+# **How far from the best?** Near upright, on the linear world itself: 100 starts within 0.05 rad and 0.1 rad/s, 80 steps, all planners in a closed loop. The *regret* is what a planner's episode costs above the best possible (an endless horizon), as a share of what the best costs on average: 1 means twice the cost.
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -537,7 +537,7 @@ regret_picture(regrets)
 # %% [markdown]
 # Three things to keep. A short horizon is expensive even with an exact search: one step costs six times the best, ten steps 0.4 % more than it. Dice are hopeless where precision counts: the best of 64 random plans still shakes, and four times as many help little. Dice of ten steps (a regret of 27.6) are even *worse* than dice of one (5.2): they see further, but ten numbers are harder to guess than one. (Torques
 # lie in [−2, 2], and the old plan, shifted, takes the place of one throw.) And a **terminal value** replaces a horizon: with
-# $V(s)=-s^\top P\,s$ at its end, *one* step and the same dice come within a few percent. That is why later agents learn a value beside the model. (Why is `climb` not exact? In a world that runs away the cost is hundreds of times more curved in some directions than in others, and a rate that is safe for the former crawls along the latter. It is lesson 06's exploding gradients, met from another side.)
+# $V(s)=-s^\top P\,s$ at its end, *one* step and the same dice come within a few percent. That is why later agents learn a value beside the model. (Why is `climb` not exact? The cost is 236 times as much curved in one direction as in another, as printed: a rate that is safe for the first crawls along the other. An early push acts on all later steps, and in a world that runs away it also grows on the way: here lesson 06's exploding gradients are met again.)
 #
 # **The real pendulum.** Gymnasium's `Pendulum-v1`, 200 steps from random starts, 100 episodes for each setting, all from the same 100 starts. The model is its true dynamics as a batched function; the cell first holds one against the other. With a *warm start* the old plan, shifted, takes the place of one throw. One trap is built in: *its reward charges the state that is left*, r = −cost(s_t, u_t). A
 # plan of one step, scored by these rewards alone, cannot see what its action does. So the last state's cost is added as a terminal value.
@@ -587,7 +587,7 @@ print("256 plans against 16:", gained((20, 256, True), (20, 16, True)))
 lesson.questions["further"].reveal()
 
 # %% [markdown]
-# Below about ten steps, half a second, the pendulum hardly ever gets up: no plan that short earns anything by swinging back first. Then it turns: the longer the plan, the fewer of the dice are any good, and the time grows with it. The warm start delays the turn; with 50 steps it is worth hundreds. The means differ by
+# Below about ten steps, half a second, a pendulum that starts low hardly ever gets up: no plan that short earns anything by swinging back first. Beyond fifteen it turns: the longer the plan, the fewer of the dice are any good, and the time grows with it. The warm start softens the fall; with 50 steps it is worth 276 ± 32. More plans help slowly: 256 in place of 16, at a horizon of 20, gain 38 ± 14. With a warm start the means differ by
 # less than their own intervals between 15 and 30, since where an episode starts matters most. So the comparisons are made start by start.
 #
 # **Wrong models, and closed eyes.** Again the real `Pendulum-v1`, now planned by gradients (the course's, with Adam), 20 steps ahead, through a model whose gravity is wrong. Of each plan 1, 5 or all 20 steps are carried out before the next is made. And once more with a motor that adds N(0, 0.5²) to each torque. 100 episodes for each point.
@@ -606,7 +606,7 @@ def row(label: str, values: list[tuple[float, float]]) -> None:
 
 print(f"{'by how much gravity is wrong:':33s}" + "   ".join(f"{error:+10.0%}" for error in errors))
 for (every, noise), rows in tables.items():
-    row(f"noise {noise:3.1f}, {every:2d} steps of each plan", [interval(returns) for returns in rows])
+    row(f"noise {noise:3.1f}, {every:2d} step{'s' * (every > 1)} of each plan", [interval(returns) for returns in rows])
 lost = {}  # by the error, in percent of what the right model gets
 for noise in (0.0, 0.5):
     right, *_ = tables[1, noise]
@@ -632,8 +632,8 @@ assert all(
 display(replan_picture(errors, tables), lesson.questions["gravity"].reveal())
 
 # %% [markdown]
-# Planned at each step and with a quiet motor, a gravity that is wrong by 10 % either way costs next to nothing: about 3 ± 3 percent where it is too weak, and nothing where it is too strong. Carried out to its end, *no* plan works, not even one by a perfect model: its last steps were made without a thought for what comes after. In between it depends on the sign, and here is a surprise: believing in too *much* gravity does no harm, or
-# even helps where there is noise and the plan is long in use. Perhaps because it pushes harder than it thinks it must: the exact controller's gain, in the last line, does so, if only a little. That is a guess, not a measurement. Believing in too little is what fails, with the noisy motor by 16 ± 8 percent even when planned at each step. A model's error is not a number, it has a direction. (A learned model is wrong in ways that no percentage describes, and a planner goes looking for them: lesson 11.)
+# Planned at each step and with a quiet motor, a gravity that is wrong by 10 % either way costs next to nothing: about 3 ± 3 percent where it is too weak, and nothing where it is too strong. Carried out to its end, *no* plan of 20 steps works, not even one by a perfect model: its last steps were made without a thought for what comes after. In between it depends on the sign, and here is a surprise: believing in too *much* gravity does no harm, or
+# even helps where there is noise and the plan is long in use. Perhaps because such a planner pushes harder than it need: the exact controller's gain, in the last line, is larger, too, if only a little. That is a guess, not a measurement. Believing in too little is what costs: with 10 % and the noisy motor 16 ± 8 percent, even when planned at each step. A model's error is not a number, it has a direction. (A learned model is wrong in ways that no percentage describes, and a planner goes looking for them: lesson 11.)
 #
 # **Dodge.** The same loop on Dodge's true dynamics: the forks to come are unknown. *Greedy* flees from the nearest hazard and plans nothing. 200 episodes, the same for all; 64 random plans for each decision.
 
@@ -657,7 +657,7 @@ print(f"and {left:.0%} of these end to the left")
 dodge_bars(played)
 
 # %% [markdown]
-# Planning eight steps ahead beats greed, which beats random play. And *planning one step ahead is no better than random*: with inertia, what the next step decides was decided long ago. (These 200 episodes cannot tell the two apart, as the last comparison says.)
+# Planning eight steps ahead beats greed, which beats random play. And *planning one step ahead is no better than random*: with inertia, what happens in the next step was decided long before. (These 200 episodes cannot tell the two apart, as the last comparison says.)
 #
 # Last, back to the opening's picture. Sixty-four plans are thrown for a single push, one of them is used, the others are forgotten. Nearly all were wasted: four in five end in the same hazard, throw after throw, and of the few that do not nearly all lean to one side. The next throw knows nothing of that. That is where lesson 10 begins.
 
@@ -679,13 +679,13 @@ for name in ("winner", "replan", "weight"):
 lesson.card()
 
 # %% [markdown]
-# **Pitfalls you have met.** Three are silent where plans are scored. (1) A reward taken *before* the transition: the last state never counts, and nothing warns you. (2) `repeat` where `repeat_interleave` belongs: each plan is tried in another world. (3) A mean where each candidate needs its own number: then all plans are equal, and argmax takes the first. Others cost more slowly. A whole plan carried out: it is the looking that makes a bad model good enough. A planner whose
+# **Pitfalls you have met.** Three are silent where plans are scored. (1) A reward taken *before* the transition: the last state never counts, and nothing warns you. (2) `repeat` where `repeat_interleave` belongs: each plan is tried in another world. (3) A mean where each candidate needs its own number: then all plans are equal, and argmax takes the first. Others show only in what the planner earns. A whole plan carried out: it is the looking that makes a bad model good enough. A planner whose
 # memory is reset at every step: it runs, and plans for a world it has just been born into. NaN, which argmax takes for the largest number. A sample that blocks the gradient: the slope is then only that of the action's own price. And a warm start that was not shifted.
 #
 # **Where this lives.** `wmcourse/model_predictive_control.py`; `shift_plan` is now a part of your world model (`wmcourse parts` shows which are yours). `MPC` there is exercise 4 turned inside out: it is asked for one action at a time. Next is lesson 10, dice that learn from their throws.
 #
-# **Try next.** One hyper-parameter: in the table of wrong models, the horizon of 20 (`replan` in the lesson's `experiment.py`). With 10 steps, does a wrong gravity hurt more, or less? One extension: P as a terminal value on the *real* pendulum, $V(s)=-s^\top P\,s$ at the end of 10 steps. Near the top it is nearly
+# **Try next.** One hyper-parameter: in the table of wrong models, the horizon of 20 (`replan` in the lesson's `experiment.py`). With 10 steps, does a wrong gravity hurt more, or less? (Compare plans of which 1 or 5 steps are done: ten have no 20 to carry out.) One extension: P as a terminal value on the *real* pendulum, $V(s)=-s^\top P\,s$ at the end of 10 steps. Near the top it is nearly
 # exact. What does it say of a pendulum that hangs, and what comes of that?
 #
-# **You can now read** Garcia, Prett & Morari (1989), *Model Predictive Control: Theory and Practice*; Bertsekas, *Dynamic Programming and Optimal Control*, vol. I, on linear systems with quadratic cost; Chua et al. (2018), [*Deep Reinforcement Learning in a Handful of Trials*](https://arxiv.org/abs/1805.12114) (PETS), Algorithm 1; Hafner et al. (2019),
+# **You can now read** Garcia, Prett & Morari (1989), *Model Predictive Control: Theory and Practice – a Survey*; Bertsekas, *Dynamic Programming and Optimal Control*, vol. I, on linear systems with quadratic cost; Chua et al. (2018), [*Deep Reinforcement Learning in a Handful of Trials*](https://arxiv.org/abs/1805.12114) (PETS), Algorithm 1; Hafner et al. (2019),
 # [*Learning Latent Dynamics for Planning from Pixels*](https://arxiv.org/abs/1811.04551) (PlaNet), its algorithm for planning in latent space.

@@ -1431,7 +1431,7 @@ COLOUR = Exercise(
     reference=colour_noise,
     shown=colour_by_fft,
     cases=colour_cases,
-    expects="noise of the same shape, with a power spectrum 1/f^exponent along the steps and a variance of 1",
+    expects="noise of the same shape, with a power spectrum 1/f^exponent along the steps and the same variance",
     tolerance=100.0,  # frequencies are float32 by default, whatever the noise is, and small sums of large waves show it
     checked="Values and gradients on five fresh draws of white noise: even and odd numbers of steps, two steps, worlds × "
     "candidates, exponents 0 to 3; float32 and float64.",

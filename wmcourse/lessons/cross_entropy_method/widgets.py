@@ -195,7 +195,7 @@ def noise_and_inertia() -> Explorer:
     steps = np.arange(13)
     paths, pushes = [], []
     for panel in axes:
-        panel.axhspan(-5, 5, color=ORANGE, alpha=0.2, lw=0)
+        panel.axhspan(-4.5, 4.5, color=ORANGE, alpha=0.2, lw=0)
         paths.append([panel.plot(steps, steps * 0.0, color=BLUE, lw=0.7, alpha=0.35)[0] for _ in range(60)])
         panel.axhline(-33, color=GREY, lw=0.6)
         pushes.append(panel.step(steps[:-1], steps[:-1] * 0.0, where="mid", color=RED, lw=1.4)[0])
@@ -218,10 +218,12 @@ def noise_and_inertia() -> Explorer:
             for one, line in zip(where, paths[k], strict=False):
                 line.set_ydata(one)
             pushes[k].set_ydata(5 * actions[SHOWN] - 33)
-            said.append(f"{name}: {where[:, -1].std():.1f} pixels, <b>{(np.abs(where[:, -1]) > 5).mean():.1%}</b> out")
+            said.append(
+                f"{name}: {where[:, -1].std():.1f} pixels, <b>{(np.abs(where[:, -1]) > 4.5).mean():.1%}</b> out"
+            )
         return (
             "same std of each push; after 12 steps the agent is so far to the side (std), and so many of 2,000 plans have left "
-            f"the shaded ± 5 pixels that a hazard covers. {'; '.join(said)}"
+            f"the shaded ± 4.5 pixels that a hazard covers. {'; '.join(said)}"
         )
 
     return Explorer(
@@ -306,7 +308,9 @@ def race_picture(rows: dict[tuple[str, int], list[tuple[int, Any, Any]]]) -> Ima
     axes[0].set_ylabel("below the top, median")
     axes[0].legend(frameon=False, fontsize=8)
     return still(
-        figure, "Medians over 200 seeds: in two dimensions random search keeps up, in ten it is left far behind"
+        figure,
+        "Medians over 200 seeds: in two dimensions random search wins in the valley and loses among the waves, in ten it is left far "
+        "behind",
     )
 
 

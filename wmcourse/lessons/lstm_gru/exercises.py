@@ -102,7 +102,7 @@ RNN = Exercise(
         Mistake(
             "a sigmoid in place of tanh",
             rnn(outer=torch.sigmoid),
-            "torch.nn.RNN uses tanh. A sigmoid is never negative, and its slope is ¼ at most: the gradient dies four times as fast at each step.",
+            "torch.nn.RNN uses tanh. A sigmoid is never negative, and its slope is ¼ at most, where that of tanh reaches 1: the gradient dies much sooner.",
         ),
         Mistake(
             "one bias forgotten",
@@ -639,8 +639,8 @@ FORGET_BIAS = Exercise(
         Mistake(
             "both biases set",
             biases(second="too"),
-            "A gate gets b_ih + b_hh, so it gets twice the bias. This is the mistake behind most recipes of the kind “set the forget bias to 1”: "
-            "in torch they make it 2.",
+            "A gate gets b_ih + b_hh, so it gets twice the bias. It is easily made with a recipe of the kind “set the forget bias to 1”: "
+            "in torch that makes it 2.",
         ),
         Mistake(
             "the other bias left as it was",
@@ -881,7 +881,7 @@ CLIP = Exercise(
             "clipping by value",
             clip_by_value,
             "`clamp` limits each *number*. That turns the gradient towards the diagonal: (30, 0.4) becomes (1, 0.4). It is tempting since it is shorter to "
-            "write, and in half of all code that says “clip the norm”. Clipping by norm keeps the direction.",
+            "write. Clipping by norm keeps the direction.",
         ),
         Mistake(
             "clipping by value, from above only",

@@ -119,7 +119,7 @@ class Run:
         return self.error[-1] < 0.01
 
 
-# name -> (cell, learning rate: the one that served it best of those tried, half-lives for its gates)
+# name -> (cell, learning rate, chosen by hand, half-lives for its gates)
 ADDERS = {
     "RNN": ("RNN", 1e-2, "none"),
     "LSTM, bias 1": ("LSTM", 2e-2, "one"),

@@ -32,8 +32,8 @@ QUESTIONS = (
             ),
             Choice(
                 "yes, where W’s largest singular value is above 1",
-                "Eigenvalues rule the limit of many steps. What one step can do is ruled by the largest singular value, and the two differ "
-                "unless W is normal (symmetric, for example).",
+                "Eigenvalues rule the limit of many steps. What one step can do is ruled by the largest singular value, and the two can "
+                "differ unless W is normal (symmetric, for example).",
                 right=True,
             ),
             Choice("yes, but only because of the tanh", "tanh′ is at most 1: it never makes a gradient larger."),
@@ -53,7 +53,8 @@ QUESTIONS = (
             ),
             Choice(
                 "the state h of an LSTM that was never told about velocities",
-                "To predict the next code it must know where things are going, and it lays that out where a straight line finds more of it.",
+                "It has read many frames, and what they say together of where things are going lies in it where a straight line finds more of it "
+                "than in two codes. How much of that is owed to training, the untrained ones say.",
                 right=True,
             ),
         ),

@@ -509,7 +509,7 @@ DONE_HEAD = Exercise(
         Mistake(
             "a probability cut off at a millionth",
             head(lambda logit, done, w: bernoulli_cut_off(logit, done, w, 1e-6)),
-            "With the probability kept within a millionth of 0 and 1 no step costs more than 14 nats, and beyond that there is no gradient: where "
+            "With the probability kept within a millionth of 0 and 1 no step costs more than 14 nats (times the weight), and beyond that there is no gradient: where "
             "the head is sure and wrong, it learns nothing. Use softplus.",
         ),
     ),
@@ -944,12 +944,12 @@ SEQUENCE = Exercise(
         Mistake(
             "0/0 where there is no target",
             sequences(per=lambda inside, mask: inside.sum()),
-            "A batch may hold nothing but endings: then no latent counts, and 0/0 is NaN, once in a thousand batches. `.clamp(min=1)`.",
+            "A batch may hold nothing but endings: then no latent counts, and 0/0 is NaN: seldom, and then for good, for it stays in the weights. `.clamp(min=1)`.",
         ),
         Mistake(
             "the mean of nothing",
             mean_of_nothing,
-            "A batch may hold nothing but endings: then no latent is left, and the mean of an empty tensor is NaN, once in a thousand batches. "
+            "A batch may hold nothing but endings: then no latent is left, and the mean of an empty tensor is NaN: seldom, and then for good, for it stays in the weights. "
             "Divide a sum by the number, at least 1.",
         ),
         Mistake(
@@ -1927,7 +1927,7 @@ OPEN_LOOP = Exercise(
         Mistake(
             "the spread for the average's error",
             one_and_spread,
-            "The difference of the two is how far dreams are from *each other*. Asked for is how far their average is from what came.",
+            "The difference of the two is how far dreams are from their *average*. Asked for is how far their average is from what came.",
         ),
         Mistake(
             "masked before the square, divided by all",

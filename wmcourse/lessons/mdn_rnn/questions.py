@@ -88,7 +88,8 @@ QUESTIONS = (
             (14, "30 − 22 = 8 is 4/5 of the spread, not all of what is still to be gained."),
             (
                 15,
-                "Half of 30 is right only where a dream knows nothing but the right distribution: there its own spread equals what it is off.",
+                "Half of 30 is right only for a perfect model: there the dreams' own spread is as large as what their average is off by. The five dreams "
+                "say that it is not so here.",
             ),
             (0, "Dreams of the right distribution leave the world's own chance: no average foretells it."),
         ),
@@ -103,7 +104,7 @@ QUESTIONS = (
             ),
             Choice(
                 "the target belongs to the real latent, not to the sample: the best network then learns to trust its input less than it should",
-                "The chain rule conditions on what really happened. A sample with another past's target teaches a smaller slope, ρ³ for ρ, and no "
+                "The chain rule conditions on what really happened. A sample with the target of another x_{t+1} teaches a smaller slope, ρ³ for ρ at a share of 1, and no "
                 "amount of data mends it.",
                 right=True,
             ),

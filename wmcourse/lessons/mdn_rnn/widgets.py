@@ -419,7 +419,7 @@ class ForkView:
         (five,) = left.plot(grid, 0 * grid, color=ORANGE, lw=2, label="K = 5, and its parts")
         (single,) = left.plot(grid, 0 * grid, color=BLUE, lw=1.6, ls="--", label="K = 1")
         real = [axes.axvline(0, color="black", lw=1.2, label="what really came") for axes in (left, right)]
-        left.set(xlim=(low, high), ylim=(0, 2.4), xlabel=f"latent dimension {j + 1}", ylabel="density")
+        left.set(xlim=(low, high), ylim=(0, 3.2), xlabel=f"latent dimension {j + 1}", ylabel="density")
         left.set_title("one step ahead, from the real past", size=10)
         left.legend(fontsize=8, loc="upper left", **OVER)
         edges = np.linspace(low, high, 31)
@@ -477,7 +477,7 @@ def sides_picture(counts: dict[str, Sides], chance: int) -> Image:
             heights = np.histogram(coins, np.linspace(0, 1, 21))[0] / 400
             panel.stairs(heights, np.linspace(0, 1, 21), color="black", lw=1.2, label="fair coins")
         total, error = sides.share
-        panel.set_title(f"{name}: {total:.0%} ± {SIDE * error:.0%} left", size=10)
+        panel.set_title(f"{name}: {total:.0%} ± {SIDE * error:.0%} (95 %) left", size=10)
         panel.set(xlabel="share of its dreams that go left", xlim=(0, 1))
     axes[0].set_ylabel(f"forks, of {chance}")
     axes[0].legend(frameon=False, fontsize=8)
@@ -500,9 +500,9 @@ def horizon_picture(
         ("nothing moves", whole.still, GREY, "-."),
         ("the average frame", whole.mean, BLUE, "--"),
         ("one dream", whole.one, ORANGE, "-"),
-        ("average of endless", whole.endless, ORANGE, ":"),
+        ("average of endless ones", whole.endless, ORANGE, ":"),
         ("one perfect dream", perfect.one, GREEN, "-"),
-        ("average of endless", perfect.endless, GREEN, ":"),
+        ("endless perfect ones", perfect.endless, GREEN, ":"),
     ):
         mean, error = mean_and_error(values, world)
         left.plot(SHOWN, mean, color=colour, ls=dashes, lw=2, label=name)

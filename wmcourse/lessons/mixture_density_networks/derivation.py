@@ -45,7 +45,7 @@ STEPS = (
             Mistake(
                 "the weight for the responsibility",
                 pi_1 * (mu_1 - z) / sigma_1**2,
-                "π₁ is the share before z is seen. The fraction that comes out of the logarithm's derivative is π₁N₁/Σ, and "
+                "π₁ is the share before z is seen. The fraction that comes out of the logarithm's derivative is π₁N₁/(π₁N₁ + π₂N₂), and "
                 "that is γ₁.",
             ),
             Mistake(
@@ -115,7 +115,7 @@ STEPS = (
         5,
         2,
         (
-            "By π₁ as if it were free, ∂L/∂π₁ = −N₁/Σ = −γ₁/π₁, and ∂L/∂π₂ = −γ₂/π₂. But a logit moves both weights: "
+            "By π₁ as if it were free, ∂L/∂π₁ = −N₁/(π₁N₁ + π₂N₂) = −γ₁/π₁, and ∂L/∂π₂ = −γ₂/π₂. But a logit moves both weights: "
             "∂π₁/∂l₁ = π₁(1 − π₁), and ∂π₂/∂l₁ = −π₁π₂.",
             "−γ₁(1 − π₁) + γ₂π₁, and γ₂ = 1 − γ₁.",
         ),

@@ -245,7 +245,7 @@ NLL = Likelihood(
         Mistake(
             "only the best component",
             nll(combine="best"),
-            "This takes the largest of the K terms (a hard assignment). It is an upper bound of the loss, up to log K too large, and the "
+            "This takes the largest of the K terms (a hard assignment). It is an upper bound of the loss, up to log K too large in each dimension, and the "
             "others get no gradient.",
         ),
         Mistake(
@@ -1362,7 +1362,7 @@ SAMPLE = Exercise(
             "division by zero at τ = 0",
             drawn(zero=False),
             "log π / 0 is −∞ everywhere, and its softmax NaN. The limit τ → 0 is the mean of the most likely component: treat it first. "
-            "The planner of lesson 10 dreams at τ = 0.",
+            "The planner of lesson 11 dreams at τ = 0.",
         ),
         Mistake(
             "almost 0 in place of 0",
@@ -2036,7 +2036,7 @@ MODE = Exercise(
             "uphill from the highest mean alone",
             climbed(start="highest"),
             "You compare the K means and climb from the best. But the highest *mean* need not lie on the highest *hill*: "
-            "between two means that overlap the hill may rise above all three. Climb from each, and compare at the end.",
+            "where two bells overlap, the hill between their means may rise above the density at every mean. Climb from each, and compare at the end.",
         ),
         Mistake(
             "climbers and components on crossed axes",

@@ -263,7 +263,8 @@ def table(fits: dict[str, Fit], world: Tensor, unit: str = "nats") -> str:
         line = f"{name:<{width}}   {mean:6.2f} ± {2 * error:.2f} {unit}"
         if fit is not first:
             gain, its_error = mean_and_error(first.each - fit.each, world)
-            line += f"   better than {next(iter(fits))} by {gain:.2f} ± {2 * its_error:.2f}"
+            word = "better" if gain >= 0 else "worse"
+            line += f"   {word} than {next(iter(fits))} by {abs(gain):.2f} ± {2 * its_error:.2f}"
         lines.append(line)
     return "\n".join(lines)
 

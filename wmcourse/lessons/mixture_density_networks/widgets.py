@@ -237,7 +237,7 @@ def fork_explorer(fits: dict[int, Fit]) -> Explorer:
     (bright,) = left.plot([], [], "s", mfc="none", mec=BLUE, ms=13, mew=2, ls="")
     left.set(xticks=[], yticks=[], xlabel="orange: now; blue: seven steps later", xlim=(0, SIZE), ylim=(SIZE, 0))
     left.spines[:].set_visible(False)
-    (total,) = right.plot(FORK, FORK, color="black", lw=2, label="the network")
+    (total,) = right.plot(FORK, FORK, color="black", lw=2, label="the network", zorder=3)
     curves = [right.plot([], [], color=colour, lw=1.2)[0] for colour in COLOURS]
     shade = right.fill_between(FORK, 0 * FORK, color=BLUE, alpha=0.15, lw=0, label="the truth", step="mid")
     right.set(xlim=(-10, 10), ylim=(0, 0.75), xlabel="pixels to the right in seven steps", ylabel="density")

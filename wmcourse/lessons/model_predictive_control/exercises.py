@@ -1224,7 +1224,7 @@ SLOPE = Exercise(
         Mistake(
             "only σ carries the gradient",
             sloped(lambda mu, ls, n: mu.detach() + ls.exp() * n),
-            "mu is detached: the most of what an action does is lost.",
+            "mu is detached: most of what an action does is lost.",
         ),
         Mistake(
             "log σ taken for log σ²",

@@ -32,7 +32,7 @@ QUESTIONS = (
             ),
             Choice(
                 "hardly anything: a few percent at most",
-                "Each plan starts from where the pendulum really is, so an error lives for one step only.",
+                "Each plan starts from where the pendulum really is, so the model's error has one step to grow in before you look again.",
                 right=True,
             ),
             Choice(
@@ -51,8 +51,8 @@ QUESTIONS = (
             ),
             Choice("larger: correct errors harder", "Errors are corrected by K already, as cheaply as can be."),
             Choice(
-                "not at all: noise costs, and that cost does not depend on K's choice today",
-                "It adds P·σ² to the cost, a constant. For a linear world and a quadratic cost the gain stays.",
+                "not at all: noise costs, and what it adds does not depend on today's action",
+                "It adds p·σ² to the cost, a constant. For a linear world and a quadratic cost the gain stays.",
                 right=True,
             ),
         ),

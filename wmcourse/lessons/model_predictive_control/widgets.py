@@ -382,7 +382,7 @@ def replan_picture(errors: Sequence[float], tables: dict[tuple[int, float], Valu
         for every, colour, mark in ((1, BLUE, "o-"), (5, ORANGE, "s-"), (20, RED, "D-")):
             means, halves = np.array([interval(row) for row in tables[every, noise]])[order].T
             x = 100 * np.array(errors)[order]
-            name = {1: "at each step", 5: "every 5 steps", 20: "every 20: open loop"}[every]
+            name = {1: "at each step", 5: "every 5 steps", 20: "every 20: to the plan's end"}[every]
             a.errorbar(x, means, halves, fmt=mark, color=colour, capsize=3, ms=5, label=name)
         a.set(
             xlabel="the model's gravity is wrong by, %",
@@ -394,7 +394,7 @@ def replan_picture(errors: Sequence[float], tables: dict[tuple[int, float], Valu
     axes[0].legend(frameon=False, title="planned anew", loc="lower left", bbox_to_anchor=(0.0, 0.22), fontsize=9)
     return still(
         figure,
-        "Planned anew at each step, even a model that is wrong by ten percent loses little; a plan of 20 steps that is carried out "
+        "Planned anew at each step, even a model that is wrong by five percent loses little; a plan of 20 steps that is carried out "
         "to its end fails with any model",
     )
 

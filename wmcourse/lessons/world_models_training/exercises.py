@@ -363,7 +363,7 @@ PLANS = Watched(
         Mistake(
             "the end ignored",
             changed(weigh=lambda r, p: r.sum(0)),
-            "The rewards are summed as if the dream went on after a hit. A plan that dies at once is then worth as much as any.",
+            "The rewards are summed as if the dream went on after a hit. A plan that dies at once is then worth nearly as much as any: only the fatal step's own 0 speaks against it.",
         ),
         Mistake(
             "alive again after each hit",
@@ -1215,7 +1215,7 @@ EVOLVE = Watched(
         Mistake(
             "the elites' return as the history",
             evolved(report=lambda scores, returns, elites: scores.topk(elites).values.mean()),
-            "The elites are chosen by their returns, so their mean is cursed: it rises with the noise alone. Report the mean over all "
+            "The elites are chosen by their returns, so their mean is cursed: noise alone makes it too high. Report the mean over all "
             "controllers.",
         ),
         Mistake(
