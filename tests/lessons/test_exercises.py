@@ -3,6 +3,7 @@
 import importlib
 import math
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,15 @@ def named(task: Exercise | Step) -> str:
     return f"{task.lesson.entry.number}-{task.name}" if task.lesson else task.name
 
 
-def cell(exercise: Exercise, role: str = "exercise") -> str:
+@cache
+def cells(stem: str) -> dict[str, str]:
+    return {cell.id: cell.source for cell in read_lesson(SOLUTIONS / f"{stem}.py").cells}
+
+
+def cell(exercise: Exercise) -> str:
     """The source of an exercise's cell in the lesson's text."""
     assert exercise.lesson is not None
-    notebook = read_lesson(SOLUTIONS / f"{exercise.lesson.entry.stem}.py")
-    return next(c.source for c in notebook.cells if c.id == f"{role}-{exercise.name}")
+    return cells(exercise.lesson.entry.stem)[f"exercise-{exercise.name}"]
 
 
 def namespace() -> dict[str, Any]:
