@@ -21,6 +21,7 @@ import pytest
 
 LATENCY = float(os.environ.get("WMCOURSE_LATENCY_MS", "100"))  # milliseconds from a key press to a new picture
 LENIENCY = 4  # other work on the machine must not fail a test: above LATENCY it warns, above this many times it fails
+FPS = 15.0  # frames a second of the game, as promised; the same leniency
 PRESSES = 15
 RUN_ALL = 900  # seconds for a solution; on two idle cores it takes a tenth
 
@@ -375,6 +376,19 @@ def test_pictures_of_everything(solution: Any) -> None:
     assert all(still.evaluate("e => e.complete && e.naturalWidth > 0") for still in stills.all())
 
 
+def test_a_game_in_it_is_smooth(solution: Any) -> None:
+    cells = solution.ids("DreamPlayer(")
+    if not cells:
+        pytest.skip("no game in this lesson")
+    box = solution.cell(cells[0]).locator(".wm-play")
+    assert "Click the dream" in (box.locator(".wm-news").text_content() or "")
+    played, fps = smooth(solution, box, seconds=4)  # it may be hit on the way, in dream or reality
+    solution.shoot("played", box)
+    record(solution, "frames_a_second", fps)
+    assert played > 0
+    assert fps >= FPS / LENIENCY
+
+
 def test_the_solution_logs_no_error(solution: Any) -> None:
     assert solution.errors == []
 
@@ -414,6 +428,28 @@ def passed(notebook: Any) -> tuple[int, int]:
     found = re.search(r"(\d+) of (\d+) passed", panel(notebook).text_content() or "")
     assert found
     return int(found[1]), int(found[2])
+
+
+def steps(box: Any) -> int:
+    """As the dream in the box counts them."""
+    found = re.search(r"(\d+) steps?", box.locator("figcaption").first.text_content() or "")
+    assert found
+    return int(found[1])
+
+
+def smooth(notebook: Any, box: Any, seconds: int) -> tuple[int, float]:
+    """A new game with one push held: the steps that were played, and the frames a second."""
+    box.focus()
+    notebook.page.keyboard.press("Enter")
+    before = steps(box)
+    notebook.page.keyboard.down("ArrowLeft")
+    notebook.page.wait_for_timeout(1000 * seconds)
+    played, fps = steps(box) - before, float(box.get_attribute("data-fps"))
+    notebook.page.keyboard.up("ArrowLeft")
+    print(f"\n{fps} frames a second, load {os.getloadavg()[0]:.1f}")
+    if fps < FPS:
+        warnings.warn(f"{fps} frames a second, less than {FPS:g}; load {os.getloadavg()[0]:.1f}", stacklevel=2)
+    return played, fps
 
 
 def explorers(notebook: Any) -> list[tuple[str, Any]]:

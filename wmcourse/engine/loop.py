@@ -122,9 +122,8 @@ def fit(
     every = max(1, steps // POINTS_ON_A_CURVE)
     saved_at, saved_step, step = time.perf_counter(), first, first
     model.train()
-    bar = tqdm(
-        total=steps, initial=first, desc=stage, unit=unit, unit_scale=items_per_step, smoothing=0.05, mininterval=0.5
-    )
+    total_items, done_items = steps * items_per_step, first * items_per_step
+    bar = tqdm(total=total_items, initial=done_items, desc=stage, unit=unit, smoothing=0.05, mininterval=0.5)
     try:
         for step in range(first, steps):
             for group in optimizer.param_groups:
@@ -141,7 +140,7 @@ def fit(
                 what = f"{stage}: the loss is {total.item()} and the gradient {norm.item()} at step {step}"
                 raise RunError(f"{what} ({kept}). Look for NaN in the data, or try another seed in another directory.")
             optimizer.step()
-            bar.update()
+            bar.update(items_per_step)
             if step % every == 0 or step == steps - 1:
                 point = {name: value.item() for name, value in scalars.items()}
                 curve.append({"step": step, **point})

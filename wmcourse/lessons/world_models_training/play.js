@@ -1,6 +1,7 @@
 // Two small screens, the dream and reality, and the keys. The kernel makes every step; this draws, at most RATE a second.
 const RATE = 20, PATIENCE = 3000, SCALE = 9;
 const HELP = "Click the dream, then ← and → to push, Space to look at reality, Enter for a new game. It stops while you are elsewhere.";
+const SILENCE = "No answer yet: another cell is at work. (If none is, the kernel has stopped: run this cell again.)";
 
 function render({ model, el }) {
   const make = (tag, parent, properties = {}) => parent.appendChild(Object.assign(document.createElement(tag), properties));
@@ -38,7 +39,7 @@ function render({ model, el }) {
     timer = requestAnimationFrame(tick);
     const now = performance.now();
     if (waiting && now - waiting < PATIENCE) return; // one question at a time: nothing queues up in a slow kernel
-    if (waiting) say("No answer: is the kernel running, and is no other cell at work? Run this cell again.");
+    if (waiting) say(SILENCE);
     step(now);
   }
 
@@ -96,6 +97,7 @@ function render({ model, el }) {
     box.dataset.fps = fps.toFixed(1);
     numbers.textContent = message.numbers + (playing && fps ? `; ${fps.toFixed(0)} frames a second` : "");
     if (message.news) say(message.news);
+    else if (news.textContent === SILENCE) say(playing ? "Go." : HELP); // it came late, but it came
     over = message.over;
     step(performance.now());
   }
