@@ -391,7 +391,7 @@ def replan_picture(errors: Sequence[float], tables: dict[tuple[int, float], Valu
         )
         a.set_xticks(x)
     axes[0].set_ylabel("return, mean and 95 %")
-    axes[0].legend(frameon=False, title="planned anew", loc="lower left", bbox_to_anchor=(0.0, 0.22), fontsize=9)
+    axes[0].legend(frameon=False, title="planned anew", loc="lower left", bbox_to_anchor=(0.0, 0.34), fontsize=9)
     return still(
         figure,
         "Planned anew at each step, even a model that is wrong by five percent loses little; a plan of 20 steps that is carried out "
