@@ -34,7 +34,7 @@ lab: .venv/.setup ## open the course in JupyterLab: your own copies of the lesso
 test: lint ## check the code, run the tests, then every solved notebook
 	$(PY) -m pytest -n 2 --dist loadgroup -m "not browser and not journey" $(ARGS) $(NONE)
 	$(PY) -m pytest -m browser $(ARGS) $(NONE)
-	$(if $(NOTEBOOKS),OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 900 $(NOTEBOOKS))
+	$(if $(NOTEBOOKS),OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env --nbval-cell-timeout 900 $(NOTEBOOKS))
 
 journey: .venv/.dev ## all eleven student notebooks filled in with other right answers, then a world model of these parts
 	$(PY) -m pytest -m journey tests/journey $(ARGS)
