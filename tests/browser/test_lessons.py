@@ -21,7 +21,7 @@ import pytest
 
 LATENCY = float(os.environ.get("WMCOURSE_LATENCY_MS", "100"))  # milliseconds from a key press to a new picture
 LENIENCY = 4  # other work on the machine must not fail a test: above LATENCY it warns, above this many times it fails
-FPS = 15.0  # frames a second of the game, as promised; the same leniency
+FPS, FPS_AT_LEAST = 15.0, 5.0  # frames a second of the game: as promised, and where a busy machine is no excuse
 PRESSES = 15
 RUN_ALL = 900  # seconds for a solution; on two idle cores it takes a tenth
 
@@ -382,11 +382,8 @@ def test_a_game_in_it_is_smooth(solution: Any) -> None:
         pytest.skip("no game in this lesson")
     box = solution.cell(cells[0]).locator(".wm-play")
     assert "Click the dream" in (box.locator(".wm-news").text_content() or "")
-    played, fps = smooth(solution, box, seconds=4)  # it may be hit on the way, in dream or reality
+    assert steps_while_pushing(solution, box, seconds=4) > 0  # it may be hit on the way, in dream or reality
     solution.shoot("played", box)
-    record(solution, "frames_a_second", fps)
-    assert played > 0
-    assert fps >= FPS / LENIENCY
 
 
 def test_the_solution_logs_no_error(solution: Any) -> None:
@@ -437,8 +434,8 @@ def steps(box: Any) -> int:
     return int(found[1])
 
 
-def smooth(notebook: Any, box: Any, seconds: int) -> tuple[int, float]:
-    """A new game with one push held: the steps that were played, and the frames a second."""
+def steps_while_pushing(notebook: Any, box: Any, seconds: int) -> int:
+    """The steps of a new game with one push held; its frames a second are recorded, and must be enough."""
     box.focus()
     notebook.page.keyboard.press("Enter")
     before = steps(box)
@@ -446,10 +443,11 @@ def smooth(notebook: Any, box: Any, seconds: int) -> tuple[int, float]:
     notebook.page.wait_for_timeout(1000 * seconds)
     played, fps = steps(box) - before, float(box.get_attribute("data-fps"))
     notebook.page.keyboard.up("ArrowLeft")
-    print(f"\n{fps} frames a second, load {os.getloadavg()[0]:.1f}")
+    record(notebook, "frames_a_second", fps)
     if fps < FPS:
         warnings.warn(f"{fps} frames a second, less than {FPS:g}; load {os.getloadavg()[0]:.1f}", stacklevel=2)
-    return played, fps
+    assert fps >= FPS_AT_LEAST
+    return played
 
 
 def explorers(notebook: Any) -> list[tuple[str, Any]]:
