@@ -75,7 +75,7 @@ RECORDED = Path(__file__).parents[2] / "benchmarks/results/seeds.md"
 
 
 # Alternatives that call other parts, where the first does their work by itself.
-CHOSEN = {"vae_loss": "loss_from_parts"}
+CHOSEN = {"vae_loss": "loss_from_parts", "cem_plan": "plan_from_parts"}
 
 
 def written_differently(task: Task) -> str:
@@ -160,22 +160,32 @@ def test_the_parts_are_kept_as_they_were_written(home: Home, arrived: dict[str, 
 def test_the_world_model_is_made_of_these_parts_alone(home: Home, arrived: dict[str, Any]) -> None:
     assert set(arrived["poisoned"]) == set(PARTS)
     assert set(arrived["whose"].values()) == {"yours"}
-    called = {name for name, calls in arrived["calls"].items() if calls}
-    assert set(PARTS) - called <= {"cem_update"}  # the first other search updates by itself
+    assert {name for name, calls in arrived["calls"].items() if calls} == set(PARTS)
 
 
-def test_its_score_is_within_what_the_course_itself_scores(arrived: dict[str, Any]) -> None:
-    """Other right functions round otherwise, which is another training: so it must lie where one more training of the
-    course's own would lie in 99 of 100 cases, by those that are recorded (Student's t). It is not in the middle of
-    that: with these parts seed 0 has 238, seeds 1 and 2 have 263 and 288 (benchmarks/results/other_parts.md).
-    """
-    rows = [re.findall(r"(\d+) \[\d+, \d+\]", line) for line in RECORDED.read_text().splitlines()]
-    ours = [float(row[1]) for row in rows if len(row) == 3]  # a seed's random, ours, oracle
+@pytest.fixture(scope="module")
+def recorded() -> list[tuple[float, float, float]]:
+    """What the course's own functions score, for each recorded training seed: the mean, and its interval."""
+    rows = [re.findall(r"(\d+) \[(\d+), (\d+)\]", line) for line in RECORDED.read_text().splitlines()]
+    ours = [(float(row[1][0]), float(row[1][1]), float(row[1][2])) for row in rows if len(row) == 3]
     assert len(ours) == 8
+    return ours
+
+
+@pytest.mark.xfail(reason="238 [220, 256] on these parts, seed 0; seeds 1 and 2 have 263 and 288 (other_parts.md)")
+def test_its_score_is_within_what_the_course_itself_scores(arrived: dict[str, Any], recorded: list[Any]) -> None:
+    """Other right functions round otherwise, as another seed's training would: the interval is that of all seeds."""
+    low, high = min(low for _, low, _ in recorded), max(high for *_, high in recorded)
+    print(f"the learner's parts: {arrived['score']:.1f} {arrived['ci95']}; the course's, eight seeds: {low} to {high}")
+    assert low <= arrived["score"] <= high
+
+
+def test_its_score_is_no_broken_part_s(arrived: dict[str, Any], recorded: list[Any]) -> None:
+    """It lies where one more training would in 99 of 100 cases (Student's t). An agent without memory has 67."""
+    means = [mean for mean, *_ in recorded]
     t = 3.499  # the 99.5 % quantile for 7 degrees of freedom
-    mean, half = statistics.mean(ours), t * statistics.stdev(ours) * (1 + 1 / 8) ** 0.5
-    print(f"the learner's parts: {arrived['score']:.1f} {arrived['ci95']}; the course's: {mean:.1f} ± {half:.1f}")
-    assert abs(arrived["score"] - mean) <= half
+    half = t * statistics.stdev(means) * (1 + 1 / len(means)) ** 0.5
+    assert abs(arrived["score"] - statistics.mean(means)) <= half
 
 
 def test_progress_is_complete(home: Home, arrived: dict[str, Any]) -> None:

@@ -689,6 +689,8 @@ def plan_from_parts(
     alpha: float = 1.0,
     min_std: float = 0.0,
 ) -> Plan:
+    from wmcourse import cross_entropy_method
+
     found: Plan | None = None
     while iterations:
         plans = draw(mean, std)
@@ -696,7 +698,7 @@ def plan_from_parts(
             plans = torch.cat([plans[:, :1], found.actions[:, None], plans[:, 2:]], dim=1)
         scores = torch.nan_to_num(score(plans), nan=-torch.inf)
         found = best_of(plans, scores, elites)
-        mean, std = cem_update(plans, scores, elites, mean, std, alpha, min_std)
+        mean, std = cross_entropy_method.cem_update(plans, scores, elites, mean, std, alpha, min_std)
         iterations -= 1
     assert found is not None
     return Plan(found.actions, found.score, mean, found.elites)
