@@ -9,6 +9,7 @@ dodge_tuning   players that know the true state, on Dodge's rules and their neig
 planners       return against model evaluations: CEM, iCEM, MPPI, random shooting
 seeds          whole runs: score, time and memory for eight training seeds
 ablations      the agent without memory, horizon, planning, mixture
+effort         what a push should cost the planner
 temperature    controllers evolved in dreams of temperature τ: the dream's score and the world's
 """
 
@@ -19,7 +20,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-NAMES = ("speed", "dodge_tuning", "planners", "seeds", "ablations", "temperature")
+NAMES = ("speed", "dodge_tuning", "planners", "seeds", "ablations", "effort", "temperature")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 - no memory: h and c are zero at every decision (they still run inside a plan)
 - horizon 1: plans a single step
 - two rounds: refits to the elites of half as many plans; does it find better plans, or the model's errors?
+- no price on effort: plans that push for nothing cost nothing
 - no planning: a linear controller on (z, h), evolved inside the dream
 - K = 1: a memory trained with one Gaussian for each latent instead of a mixture of five
 - one push for ever: no model at all, a floor that needs no eyes
@@ -118,6 +119,7 @@ def report(seed: int = 0) -> str:
         "no memory: h = 0 at each decision": Forgetful(model, seed),
         "horizon 1": LatentPlanner(model, seed, config=short),
         "two rounds of 32 plans instead of one of 64": LatentPlanner(model, seed, config=refitting),
+        "no price on effort": LatentPlanner(model, seed, config=replace(model.config, effort=0.0)),
         "no planning: linear controller evolved in the dream": ControllerAgent(model, controller),
         "K = 1: one Gaussian for each latent": LatentPlanner(single, seed),
         "one push for ever, left": ConstantAgent(-1.0),

@@ -293,9 +293,11 @@ print(f"σ(1)⁵⁰ = {(1 / (1 + math.exp(-1))) ** 50:.1e}")
 # %% [markdown]
 # ## Build it
 #
-# Two things to take along from the last picture. With the usual bias a *new* LSTM is some powers of ten better than the RNN, and hopeless all the same: what makes the difference is the bias, not the name. And at every half-life the LSTM's
-# curve ends *above* the dotted line $f^d$; at long ones it even rises above 1: those are the side paths. (In these networks most of it comes back through the candidate g, which half-open input gates let in, and little through the forget gate, the path that you derived.) With $W_{hh}$ of size 2.5 the RNN explodes, and
-# so does an LSTM whose half-life is long; these GRUs do not (your own steps will say by how much). A cell path near 1 is no protection against explosion. Clipping does not prevent it either, but bounds the gradient that the optimizer gets.
+# Three things to take along from the last picture.
+#
+# - *The bias, not the name.* With the usual bias a *new* LSTM is some powers of ten better than the RNN, and hopeless all the same.
+# - *The side paths.* At every half-life the LSTM's curve ends *above* the dotted line $f^d$; at long ones it even rises above 1. (In these networks most of it comes back through the candidate g, which half-open input gates let in, and little through the forget gate, the path that you derived.)
+# - *No protection against explosion.* With $W_{hh}$ of size 2.5 the RNN explodes, and so does an LSTM whose half-life is long; these GRUs do not (your own steps will say by how much). Clipping does not prevent it either, but bounds the gradient that the optimizer gets.
 #
 # Eight functions. Shapes as in torch: rows are samples, and `w_ih` is `(gates·H, I)`, so products read `x @ w_ih.T`. Gradients must flow through all of them but two, the clipping (which is given gradients) and the counting. ★ marks a part of your world model.
 

@@ -722,22 +722,24 @@ display(
 )
 
 # %% [markdown]
-# Three answers to one question, since "useful" has no meaning without "for what". As a *guess*, one dream is worse than the average frame after a dozen
-# steps. But one dream of a *perfect* model is, too, three steps later: what ends this horizon is the world's chance, and no training moves it much
-# further. A perfect dream is off by twice what endlessly many are (to within the errors, the cell asserts), as in the world that you solved. What the network itself lacks is
-# the gap between the dotted lines: widest after some six steps, small in the end, where nobody can know any more. And mark the far end, where one dream
-# of the network is off by *less* than a perfect one. It is not better. It shows less of the hazards' light, as printed, and squared error
-# spares whoever does not commit himself.
+# Three answers to one question, since "useful" has no meaning without "for what".
 #
-# The average of many stays below the average frame to the end of what we measured, not least because the agent obeys the actions, which the dream is told.
+# *As a guess,* one dream is worse than the average frame after a dozen steps. But one dream of a *perfect* model is, too, three steps later: what ends
+# this horizon is the world's chance, and no training moves it much further. A perfect dream is off by twice what endlessly many are (to within the
+# errors, the cell asserts), as in the world that you solved. What the network itself lacks is the gap between the dotted lines: widest after some six
+# steps, small in the end, where nobody can know any more. And mark the far end, where one dream of the network is off by *less* than a perfect one. It is
+# not better. It shows less of the hazards' light, as printed, and squared error spares whoever does not commit himself.
+#
+# *As an average,* many dreams stay below the average frame to the end of what we measured, not least because the agent obeys the actions, which the dreams are told.
 # ("Nothing moves" is hopeless where everything falls. In the world that you solved, where nothing has a direction, it beat a single dream: a baseline is
 # as good as it fits the world.)
 #
-# For *planning*, the forecast of a hit is best where it is near, and beats the base rate for some thirty steps or more: most after ten or so,
+# *For planning,* the forecast of a hit is best where it is near, and beats the base rate for some thirty steps or more: most after ten or so,
 # then by less and less, as the printed leads say. Here a better network would pay: the perfect forecast leads by more, and for seven steps it is
-# never wrong, since whatever can hit you by then has chosen its side. Are the dreams too kind? Not that we could see: after 20 steps as many are
-# alive in them as in the world, to within the interval. From starts that know their future it looks otherwise, by about ten in
-# a hundred. But that is the sampling. An episode that ends early has few moments to draw from, so those just before a hit are drawn too often; and where the
+# never wrong, since whatever can hit you by then has chosen its side.
+#
+# Are the dreams too kind? Not that we could see: after 20 steps as many are alive in them as in the world, to within the interval. From starts that know
+# their future it looks otherwise, by about ten in a hundred. But that is the sampling. An episode that ends early has few moments to draw from, so those just before a hit are drawn too often; and where the
 # recording stops, who has survived is left out, while who was hit before still counts. No model that is told only the past can know either. *Choose
 # starts by what was known at the time.*
 #

@@ -198,7 +198,7 @@ cases = {
 }
 for name, (sample, formula) in cases.items():
     estimate, error = sample.mean(), sample.std(ddof=1) / math.sqrt(len(sample))
-    print(f"best of {name:<30} closed form {float(formula):.4f}   by dice {estimate:.4f} ± {error:.4f}")
+    print(f"best of {name:<30} closed form {float(formula):.4f}   by dice {estimate:.4f} ± {error:.4f} (standard error)")
     assert abs(estimate - float(formula)) < 4 * error
 
 # %% [markdown]
@@ -503,17 +503,16 @@ with parts.use():
     others = [imagine(model, steps=45, context=15, seed=4, dream_seed=number)[1] for number in range(3)]
 for name, values, what in (
     ("L_V's KL", nats.rate, "a code against N(0, I): what stage 2 pays"),
-    ("L_M", nats.surprise, "a code as the memory expected it: what stage 3 pays"),
+    ("L_M's z", nats.surprise, "a code as the memory expected it: what stage 3 pays"),
     ("twice", nats.twice, "your first step: to be taken off"),
     ("joint", nats.joint, "a code's KL against the memory: what the joint bound pays"),
 ):
     mean, (low, high), *_ = summarize(values)
     print(f"{name:<9} {mean:6.2f} nats per frame [{low:.2f}, {high:.2f}]   {what}")
-left_over = (
-    nats.rate + nats.surprise - nats.twice - nats.joint
-)  # 0 by the derivation; the first and the third are in closed form
+# 0 by the derivation; the first and the third are in closed form
+left_over = nats.rate + nats.surprise - nats.twice - nats.joint
 error = left_over.std(ddof=1) / math.sqrt(len(left_over))
-print(f"L_V's KL + L_M − twice − joint = {left_over.mean():+.3f} ± {error:.3f}")
+print(f"L_V's KL + L_M's z − twice − joint = {left_over.mean():+.3f} ± {error:.3f}")
 assert abs(left_over.mean()) < 5 * error
 assert nats.joint.mean() < nats.rate.mean() / 3
 rows = {"reality": real[awake - 1 :][:30:3]} | {
@@ -542,7 +541,7 @@ DreamPlayer(model, seed=5, around=parts.use)
 
 # %% [markdown]
 # **An honest score.** In training no reward was maximised. Now the agent acts: at each decision it encodes the frame, dreams 64 plans of 12
-# pushes (your `plan_returns`, at τ = 0, less a small price on effort, so that among plans that all survive the gentle one wins), does the
+# pushes (your `plan_returns`, at τ = 0, less a price on effort, so that among plans that all survive the gentle one wins), does the
 # first push of the best, remembers (your `decide`), looks again. Every player meets the same 30 episodes, whose seeds are in no training
 # data. The floor is a random agent, with a new push at every step. A second floor is higher,
 # and just as blind: one push held for ever, always left. The ceiling is an *oracle*: the same planner with as many plans, on the true
@@ -554,7 +553,7 @@ DreamPlayer(model, seed=5, around=parts.use)
 # %% signature=3
 # NBVAL_IGNORE_OUTPUT
 # (rounding differs between processors, and one rounding is enough for another episode)
-EPISODES, FIRST_SEED = 30, 20_000
+EPISODES, FIRST_SEED = 30, 40_000
 world = DodgeVectorEnv(EPISODES)
 titles = {
     "random": "a random agent",
@@ -618,6 +617,7 @@ spoilt = {
     "the end ignored": {"plan": ex.plan_returns.mistakes["the end ignored"][0]},
     "planned at τ = 1": {"plan": ex.plan_returns.mistakes["the temperature not passed on"][0]},
     "horizon 1": {"config": replace(config, horizon=1)},
+    "no price on effort": {"config": replace(config, effort=0.0)},
 }
 ablated = {"ours": ours}
 for name, change in list(spoilt.items())[1:]:
@@ -682,7 +682,7 @@ with parts.use():
         in_world[tau_] = evaluate(controller, hundred, 100, FIRST_SEED, label=None)
 print(f"{len(grown.weights)} weights{'in its dream':>29}{'in the world':>16}")
 for tau_, kept in in_world.items():
-    print(f"τ = {tau_:g}   evolved     ", *(f"{experiment.interval(x):>15}" for x in (in_dream[tau_], kept)))
+    print(f"τ = {tau_:<6g}evolved     ", *(f"{experiment.interval(x):>15}" for x in (in_dream[tau_], kept)))
     for side, score in held.items():
         same = int((score.returns == kept.returns).sum())
         print(

@@ -50,7 +50,7 @@ class Config:
     elites: int = 8
     correlation: float = 0.9
     temperature: float = 0.0
-    effort: float = 0.05
+    effort: float = 0.4  # what a push costs: who only pushes when it pays is seldom cornered (benchmarks.effort)
 
 
 def preset(budget: str = "standard", world: str = DODGE, seed: int = 0) -> Config:

@@ -297,7 +297,7 @@ def plan_film(film: Film) -> Explorer:
     (line,) = bottom.plot(range(1, candidates + 1), film.scores[0], ".", color=GREY, ms=4)
     (chosen,) = bottom.plot([1], film.scores[0][:1], "o", color=ORANGE, ms=7)
     bottom.set(
-        ylim=(-0.5, horizon + 1), title="its candidates, best first", xlabel="candidate", ylabel="steps promised"
+        ylim=(-0.5, horizon + 1), title="its candidates, best first", xlabel="candidate", ylabel="steps, less effort"
     )
     for axes in (top, bottom):
         axes.spines[["top", "right"]].set_visible(False)
@@ -314,7 +314,7 @@ def plan_film(film: Film) -> Explorer:
         push = film.pushes[step][0]
         return (
             f"decision {step}: pushes <b>{push:+.2f}</b> ({'right' if push > 0 else 'left'}); the chosen plan promises "
-            f"{film.scores[step][0]:.1f} of {horizon} steps, {hopeless} of {candidates} candidates less than half"
+            f"{film.scores[step][0]:.1f} of {horizon} steps, less its effort; {hopeless} of {candidates} candidates less than half"
         )
 
     return Explorer(
