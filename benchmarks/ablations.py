@@ -11,8 +11,9 @@
 How to read it: memory, horizon and planning are each worth some two hundred steps. The mixture is worth 0.15 nats per
 step on held-out data, and nothing in the return: plans are dreamt at temperature 0, along one component. A second round
 of the cross-entropy method, with the same number of plans, changes nothing that a hundred episodes could show.
-The controller that evolved in the dream has, to the digit, the score of pushing left for ever: it found a wall to lean
-on. An agent without memory, and one with horizon 1, come out no higher than that floor.
+The price on effort is worth some twenty steps (see ``effort``). The controller that evolved in the dream has the score
+of one push for ever: it found a wall to lean on. An agent without memory, and one with horizon 1, come out no higher
+than that floor.
 """
 
 from __future__ import annotations

@@ -616,9 +616,11 @@ display(pit_picture(ranks), points_picture(x[:, 0].numpy(), guesses, inverse_tes
 
 # %% [markdown]
 # K = 1 has about the right mean and variance, and a histogram with two spikes: calibrated in its first two moments, and nowhere else. It reserves
-# probability for the middle and for the tails, where nothing comes. K = 2 and 5 are close, but not flat: a bell is no box, so ranks crowd where the
-# box ends and the bell is already low (the shares are printed; at the inner ends of the two boxes, near rank ½, it hardly shows). And in the second
-# picture: a mean of solutions is no solution. (At x = ½ it happens to lie on the middle branch: symmetry, not skill.) The true density is equally
+# probability for the middle and for the tails, where nothing comes. K = 2 and 5 are close: their distance to uniform is within the bound, or just at
+# it. Yet they are not flat, which the largest distance, a single number, misses: a bell is no box, so ranks crowd where the box ends and the bell is
+# already low (in the shares that are printed; at the inner ends of the two boxes, near rank ½, it hardly shows).
+#
+# And in the second picture: a mean of solutions is no solution. (At x = ½ it happens to lie on the middle branch: symmetry, not skill.) The true density is equally
 # high on all branches (t and the noise are both uniform), so where the mode goes is decided by the fit: here by bells on the upper branch that
 # overlap. The component with the most weight is often the middle one. Both are answers; they answer different questions.
 #

@@ -300,6 +300,8 @@ noise_and_inertia()
 # %% [markdown]
 # ## Build it
 #
+# The slower the noise, the farther its plans get. With ρ the share that is out from under a hazard grows from 36 % (white) over 64 % (ρ = 0.6) to 78 % (0.9); with the exponent to 61 % (2) and 66 % (4).
+#
 # Seven functions; the first two are parts ★ of your world model. Everywhere W worlds are searched side by side and do not know of each other. Scores: more is better, and NaN must
 # lose. A check that fails says what came out; if your answer is a mistake that it knows, it tells you its name.
 
@@ -598,7 +600,7 @@ assert sum(gains[8][2]) < 0  # mean and half of the interval: the second round *
 #
 # - *The noise.* With 8 plans white CEM gets some 36 less than correlated, with 16 some 20. From 32 on the interval holds 0.
 # - *The warm start.* Where each decision begins from nothing, CEM with 8 loses some 360, with 16 nearly 100, with 32 about 26; with 128 no difference shows.
-# - *The fit.* A second round is the only one in which anything is fitted. Against one round of twice the size its mean gain is below 3 with every budget: with 32 and 128 about 1, beyond chance but next to nothing; with 8 and 16 nothing clear. From a cold start with 8 plans it *costs* some 170: there are four plans in a round, and two elites of four are no sample to fit. From 16 on its
+# - *The fit.* Only a second round is drawn from something that was fitted. Against one round of twice the size its mean gain is below 3 with every budget: with 32 and 128 about 1, beyond chance but next to nothing; with 8 and 16 nothing clear. From a cold start with 8 plans it *costs* some 170: there are four plans in a round, and two elites of four are no sample to fit. From 16 on its
 #   interval holds 0.
 #
 # So on this pendulum the fit is not what makes CEM good. Each decision begins where the last one ended, *each decision is a round*, and the search walks along with the world.
@@ -634,7 +636,7 @@ fans = [("white noise, round 1", white[0]), ("correlated noise, round 1", slow[0
 display(dodge_bars(scores), fan_picture(fans, hazards), lesson.questions["dodge"].reveal())
 
 # %% [markdown]
-# Three rounds of fitting gain nothing that these episodes could show; slow noise gains some 50 steps of 300. A benchmark of five planners at six budgets says the same, and that few plans should not be divided: with 12 plans of slow noise one round survives 296 [291, 301] steps, three rounds of four 251 [234, 267]
+# Three rounds of fitting gain nothing that these episodes could show; slow noise gains some 50 steps of 300. A benchmark of five planners at six budgets says the same, and that few plans should not be divided: with 12 plans of slow noise one round survives 296 [291, 301] steps (300 is the cap, of which the interval knows nothing), three rounds of four 251 [234, 267]
 # (`benchmarks/results/planners.md`). So **the agent of lesson 11 searches with a single round**: 64 correlated candidates around the shifted plan, of which the best is played, and the next search begins from it. With one round the update's mean and std go nowhere. The line with the nonsense shows it: `cem_update` is called, and what it returns
 # moves nothing. Your part is *felt* from a second round on. (The last picture shows what the noise does: in its first round slow noise finds a way out on both sides, white noise only just one. And buttons: three pushes thrown anew at each step are white noise, too. Why they stay behind the stick's white noise, 194 against 245, this does not tell.)
 #

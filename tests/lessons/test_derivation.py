@@ -268,7 +268,12 @@ def test_an_average_is_missed_only_where_something_random_is_left() -> None:
     assert "random" not in said(x + drawn, step=of_its_own)
 
 
-@pytest.mark.parametrize("answer", [sp.nan, sp.zoo, sp.oo, float("nan"), float("inf"), f(x), sp.O(x**2)])
+@pytest.mark.parametrize("answer", [sp.nan, sp.zoo, sp.oo, -sp.oo, float("nan"), float("inf"), x - sp.oo])
+def test_no_answer_is_infinite(answer: Any) -> None:
+    assert "is not it: the result is finite" in said(answer)
+
+
+@pytest.mark.parametrize("answer", [f(x), sp.O(x**2)])
 def test_what_cannot_be_decided_does_not_pass(answer: Any) -> None:
     assert "the machine could not decide whether this is equal, and undecided is not right" in said(answer)
 

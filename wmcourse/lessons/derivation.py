@@ -162,6 +162,10 @@ class Step(Task):
             raise WrongAnswer(
                 f"✗ {self.name}: there is something left to do in {short(str(answer))}. Write the result."
             )
+        if answer.has(sp.oo, -sp.oo, sp.zoo, sp.nan):  # no expected result has them
+            raise WrongAnswer(
+                f"✗ {self.name}: {short(str(answer))} is not it: the result is finite, for {self.assumptions}."
+            )
         allowed = self.expected.free_symbols | self.symbols
         strangers = sorted(answer.free_symbols - allowed, key=str)
         if strangers:

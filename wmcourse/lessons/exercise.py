@@ -344,7 +344,11 @@ def relation(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
     if np.ptp(a - b) < 1e-4 * max(1.0, apart) and np.ptp(a - b) < apart:
         return f" Yours are off by {np.mean(a - b):+.4g}, everywhere."
     wrong = np.mean(~np.isclose(a, b, 1e-3, 1e-5))
-    return f" {wrong:.0%} of them are wrong." if wrong else f" By {np.abs(a - b).max():.1g} at most: rounding?"
+    if wrong:
+        return f" {wrong:.0%} of them are wrong."
+    most = np.abs(a - b).max(initial=0.0)
+    doubt = ": rounding?" if most < 1e-5 * max(1.0, np.abs(b).max(initial=0.0)) else "."
+    return f" By {most:.1g} at most{doubt}"
 
 
 def describe(case: Case) -> str:

@@ -203,7 +203,7 @@ FORMULAS = {
         sp.Max(symbol(r"\sigma_{\min}"), (1 - alpha) * symbol(r"\sigma_i") + alpha * s),
         evaluate=False,
     ),
-    "of the start survives": sp.Eq(symbol(r"\partial\mu_{i}/\partial\mu_{0}"), SURVIVES, evaluate=False),
+    "what is left of the start": sp.Eq(symbol(r"\partial\mu_{i}/\partial\mu_{0}"), SURVIVES, evaluate=False),
     "reach on a slope": sp.Eq(symbol(r"\mu_{\infty}-\mu_{0}"), REACH, evaluate=False),
     "MPPI's weights": sp.Eq(symbol("w_k"), sp.exp(symbol("S_k") / symbol("lambda")) / Z_SUM, evaluate=False),
     "correlated noise": sp.Eq(

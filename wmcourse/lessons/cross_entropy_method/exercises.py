@@ -907,7 +907,7 @@ def first_cases(rng: Rng) -> Iterator[Case]:
     for (w, n, length, a), low, high, std, kind, about in (
         ((1, 5, 4, 1), -1.0, 1.0, 0.8, np.float32, "one world"),
         ((3, 6, 5, 2), -2.0, 2.0, 0.5, np.float64, "three worlds, two numbers per action"),
-        ((2, 4, 3, 1), 0.0, 5.0, 2.0, np.float64, "a range that is not around 0"),
+        ((2, 4, 3, 1), 2.0, 5.0, 2.0, np.float64, "a range that is not around 0"),
         ((2, 3, 1, 1), -1.0, 1.0, 0.3, np.float32, "a plan of a single step"),
         ((2, 2, 6, 1), -0.5, 0.5, 3.0, np.float64, "much noise in a narrow range"),
         ((2, 5, 6, 2), -1.0, 1.0, 0.6, np.float64, "a last plan that was made for a wider range"),
@@ -1122,6 +1122,16 @@ FIRST = Exercise(
             "clipped at one end",
             begun(limit=lambda plans, low, high: plans.clamp(min=low)),
             "Below `low` nothing is left, above `high` there is: `clamp(low, high)`.",
+        ),
+        Mistake(
+            "clipped at the upper end alone",
+            begun(limit=lambda plans, low, high: plans.clamp(max=high)),
+            "Above `high` nothing is left, below `low` there is: `clamp(low, high)`.",
+        ),
+        Mistake(
+            "a range taken as symmetric",
+            begun(limit=lambda plans, low, high: plans.clamp(-high, high)),
+            "You clip to ±high. The range is [low, high], and need not be around 0.",
         ),
         Mistake(
             "the noise alone",

@@ -139,9 +139,9 @@ def three_knobs() -> Explorer:
     left.set(yscale="log", ylim=(1e-4, 20), xlabel="round", ylabel="mean's distance from the top, in σ₀")
     left.legend(frameon=False, loc="upper right")
     (width,) = right.plot(rounds, rounds * 0 + 1.0, color=ORANGE, lw=2.5, label="σ, median of 40")
-    start = right.plot(rounds, rounds * 0 + 1.0, color=GREY, ls="--", lw=1.5, label="of the start survives, (1 − α)ⁱ")[
-        0
-    ]
+    start = right.plot(
+        rounds, rounds * 0 + 1.0, color=GREY, ls="--", lw=1.5, label="what is left of the start, (1 − α)ⁱ"
+    )[0]
     right.set(yscale="log", ylim=(1e-4, 20), xlabel="round", ylabel="in σ₀")
     right.legend(frameon=False, loc="upper right")
 
@@ -156,7 +156,7 @@ def three_knobs() -> Explorer:
         return (
             f"after 30 rounds of 50 plans: <b>{there} of 40</b> within 0.1 σ₀ of the top; median distance "
             f"{least(float(paths[5].median()))} after 5 rounds, {least(float(paths[-1].median()))} after 30, "
-            f"σ {least(float(widths[-1].median()))}; of the start survives {least((1 - alpha) ** 30)}"
+            f"σ {least(float(widths[-1].median()))}; of the start {least((1 - alpha) ** 30)} is left"
         )
 
     return Explorer(
