@@ -7,7 +7,8 @@ and evolution finds what the dream gets wrong. A score that is high in the dream
 out.
 
 How to read it: a cold dream promises three to four times what the world pays, at τ = 1 one half too much, and from 1.15
-on a fifth. The world's scores overlap, so here a hotter dream makes the *promise* more honest, not the controller better.
+on a fifth. The world's scores overlap, so here a hotter dream makes the *promise* more honest, not the controller
+better.
 
 What these controllers do is seen in the last columns: they hold one push for ever, or nearly. Beside each the player
 that does so, and nothing else, in the same dreams; the last row is what it has in the world. In the cold dream a wall

@@ -145,8 +145,8 @@ def use_parts(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
     """While the block runs, the world model uses these functions; those of other names stay what they were.
 
     In a block inside a block the inner one wins. Another ``lstm_step`` trains the MDN-RNN step by step, without torch's
-    kernel, which takes a third longer. What is already in a run's directory stays as it was trained: take a new one.
-    Raises RunError for an unknown name and for what is no function, before anything is replaced, and PartFailed
+    kernel, which takes up to twice as long. What is already in a run's directory stays as it was trained: take a new
+    one. Raises RunError for an unknown name and for what is no function, before anything is replaced, and PartFailed
     inside the block when a part fails: the course's function never steps in.
     """
     changes: list[tuple[Any, str, Any]] = []
