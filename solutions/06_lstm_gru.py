@@ -200,7 +200,7 @@ display(
 #
 # $$c'=f\,c+i\,g,\qquad h'=o\,\tanh(c'),\qquad i,f,o=\sigma(\cdot),\quad g=\tanh(\cdot),$$
 #
-# where each bracket is a linear function of x and h with weights of its own. Hold the gates still, and $\partial c'/\partial c=f$: no matrix, no squashing. (Hochreiter &
+# where each dot stands for a linear function of x and h, with weights of its own. Hold the gates still, and $\partial c'/\partial c=f$: no matrix, no squashing. (Hochreiter &
 # Schmidhuber had no f, that is f = 1; the forget gate came with Gers et al. 2000.) But the gates do not hold still: they see h, and so does g, and h sees c.
 #
 # One unit, and only the forget gate looks back: $f=\sigma(u\,h+\dots)$ with $h=o\,\tanh(c)$ (u is its weight on h now); i, g and o are held. Then $\mathrm dc'/\mathrm dc=f+{}$something.
@@ -297,7 +297,7 @@ print(f"σ(1)⁵⁰ = {(1 / (1 + math.exp(-1))) ** 50:.1e}")
 #
 # - *The bias, not the name.* With the usual bias a *new* LSTM is some powers of ten better than the RNN, and hopeless all the same.
 # - *The side paths.* At every half-life the LSTM's curve ends *above* the dotted line $f^d$; at long ones it even rises above 1. (In these networks most of it comes back through the candidate g, which half-open input gates let in, and little through the forget gate, the path that you derived.)
-# - *No protection against explosion.* With $W_{hh}$ of size 2.5 the RNN explodes, and so does an LSTM whose half-life is long; these GRUs do not (your own steps will say by how much). Clipping does not prevent it either, but bounds the gradient that the optimizer gets.
+# - *No protection against explosion.* With $W_{hh}$ of size 2.5 the RNN explodes, and so does an LSTM whose half-life is long; of half-life 2 only some networks do, the one in the picture among them. These GRUs do not (your own steps will say by how much). Clipping does not prevent it either, but bounds the gradient that the optimizer gets.
 #
 # Eight functions. Shapes as in torch: rows are samples, and `w_ih` is `(gates·H, I)`, so products read `x @ w_ih.T`. Gradients must flow through all of them but two, the clipping (which is given gradients) and the counting. ★ marks a part of your world model.
 
@@ -670,7 +670,7 @@ assert np.nanmean(both[0][old == 0]) < 0.5 * np.nanmean(both[1][old == 0])
 # worse than it is, and there is nothing to compare it with: so this mistake lives long. (The second frame is hard without any leak: after it the first hazard comes into sight, at a column that is
 # known in part only, since hazards aim near the agent.)
 #
-# And why did the curve end higher than this? The curve is the error on pieces of the training's recording, with a z drawn anew from q(z|x), and a piece from the middle of an episode begins without its past; these numbers are for held-out episodes, read with mu.
+# And why did the training's curve end higher than what is printed here for a fresh state? The curve is the error on pieces of the training's recording, with a z drawn anew from q(z|x), and a piece from the middle of an episode begins without its past; these numbers are for held-out episodes, read with mu.
 #
 # **What does h know?** Nobody told the memory of velocities. Ask with *linear probes*: ridge regression, fitted on the training's episodes, scored on held-out ones by R², the share of the variance that it explains; the intervals are 95 %, by drawing episodes
 # anew. Three facts that one frame lacks: the sideways drift of a hazard below the band, the agent's velocity (all probes also get the last action here, which moves it), and the column of a hazard that is wholly hidden. And two controls, without
@@ -700,8 +700,8 @@ assert hidden["z"].high < hidden["h"].low
 probe_picture(probed, curve, drift["z"])
 
 # %% [markdown]
-# Read it with care. The code of one frame has next to nothing of a hazard's drift, and h has most of it: that is the memory, since the same network after one frame has hardly more than z. (On the right, how it grows with the frames that h has read: two are by far not enough.) Two codes side by side *contain* the velocity, but as a difference of places, and
-# a place is not laid out in z along a straight line, so a linear probe finds little of it. (A nonlinear probe may well find more; the extension below tries it. The claim is about what lies open, ready for the next layer.) For a hidden hazard two frames do nearly as well as h, since a quarter of it was in sight one step before. And z alone knows something of it, since hazards aim near the agent, whom z shows: the last line is a probe that sees the agent's column and nothing else.
+# Read it with care. The code of one frame has next to nothing of a hazard's drift, and h has most of it: that is the memory, since the same network after one frame has hardly more than z. (On the right, how it grows with the frames that h has read: two are by far not enough.) Two codes side by side *contain* the velocity, but as a small difference of two places: a hazard
+# drifts by one pixel a step, and a place lies in z only nearly along a straight line, so what the bend adds hides the drift, and a linear probe finds little of it. (A nonlinear probe may well find more; the extension below tries it. The claim is about what lies open, ready for the next layer.) For a hidden hazard two frames do nearly as well as h, since a quarter of it was in sight one step before. And z alone knows something of it, since hazards aim near the agent, whom z shows: the last line is a probe that sees the agent's column and nothing else.
 #
 # And the control that is seldom shown: the *untrained* LSTM does well, whatever the seed. A random recurrent network is a random mixture of the recent past, and a straight line finds much in such a mixture (echo state networks live on that: Jaeger 2001). Training adds to it, for the
 # drift and for the velocity, but most of the way from z to h is *recurrence*, not learning. A probe of h without this control would have told you a nicer and less true story.
@@ -714,7 +714,7 @@ display(lesson.questions["velocity"].reveal(), behind_the_band(memory, memories,
 # %% [markdown]
 # ## Explain it
 #
-# To your prediction about velocity belongs a second sentence: h has most of it, but most of that an *untrained* LSTM has, too.
+# To your prediction about the hazard's drift belongs a second sentence: h has most of it, but most of that an *untrained* LSTM has, too.
 #
 # And three questions, answered at once.
 

@@ -195,7 +195,7 @@ display(
 # **Receding horizon.** Solve the L-step problem, do its first action only, look, solve it again. Here that means to use $K_0$ for ever. The other way, *open loop*: work out all L actions from $s_0$ and carry them out with closed eyes. Without
 # noise and with a true model, closed eyes lose nothing over these L steps: the rule $u_t=-K_t s_t$ would choose the same actions. With noise it would not.
 #
-# The actions are fixed, so what goes wrong stays: the error e, where you are less where the plan says, obeys $e_{t+1} = a\,e_t + w_t$ with $e_0=0$ and independent w of variance σ². What is its variance after `L` steps? Write it with `a`, `sigma` and `L`.
+# The actions are fixed, so what goes wrong stays. The error e is the place where you are minus the place where the plan says that you are; it obeys $e_{t+1} = a\,e_t + w_t$ with $e_0=0$ and independent w of variance σ². What is its variance after `L` steps? Write it with `a`, `sigma` and `L`.
 
 # %% step="drift"
 drift = ...  # Var(e_L), in a, sigma, L
@@ -237,7 +237,7 @@ print(f"hanging, a small swing to and fro takes {float(swing_time):.2f} s: {floa
 display(plan_portrait(), signature())
 
 # %% [markdown]
-# Red leaves its plan near the top, where errors grow 1.2-fold at each step, a hundredfold in two dozen. The still picture, with 5 %, is the one to remember. Note that the closed loop's plans are *wrong*, every single one; nobody ever gets to their ends. (It ends at 0 and not at 2π: the same place. With 10 % and a quiet motor the closed loop, too, misses the top at its first try and is not up after 90 steps. One swing proves little: *Measure it* takes a hundred.)
+# Red leaves its plan near the top, where errors grow 1.2-fold at each step, a hundredfold in two dozen. The still picture, with 5 %, is the one to remember. Note that the closed loop's plans are *wrong*, every single one; nobody ever gets to their ends. (The blue path ends at 0 and not at 2π: the same place. With 10 % the closed loop gets up at its first try on some processors and only at its second on others: near the top, rounding grows as well. One swing proves little: *Measure it* takes a hundred.)
 #
 # **What does a horizon buy, and what does it cost?** Random plans, the best one wins, twelve pendulums that begin up to 45° to either side of hanging. From which horizon on do they get up at all? (A small swing to and fro takes 32 steps, as printed above; a third of a swing is enough.) And what is odd about 45 steps?
 
@@ -659,7 +659,7 @@ dodge_bars(played)
 # %% [markdown]
 # Planning eight steps ahead beats greed, which beats random play. And *planning one step ahead is no better than random*: with inertia, what happens in the next step was decided long before. (These 200 episodes cannot tell the two apart, as the last comparison says.)
 #
-# Last, back to the opening's picture. Sixty-four plans are thrown for a single push, one of them is used, the others are forgotten. Nearly all were wasted: four in five end in the same hazard, throw after throw, and of the few that do not nearly all lean to one side. The next throw knows nothing of that. That is where lesson 10 begins.
+# Last, back to the opening's picture. Sixty-four plans are thrown for a single push, one of them is used, the others are forgotten. Most were wasted: four in five end in the same hazard, throw after throw, and of the few that do not nearly all lean to one side. The next throw knows nothing of that. That is where lesson 10 begins.
 
 # %% [markdown]
 # ## Explain it

@@ -1,9 +1,14 @@
 """Lesson 09's experiments: where model and world agree, they must agree exactly."""
 
 import math
+from typing import Any
 
+import pytest
 import torch
+from torch import Tensor
 
+from wmcourse.lessons import open_lesson
+from wmcourse.lessons.errors import WrongAnswer
 from wmcourse.lessons.model_predictive_control.experiment import (
     UPRIGHT,
     Pendulums,
@@ -79,3 +84,22 @@ def test_with_a_true_model_and_a_quiet_motor_both_loops_do_the_same() -> None:
     loops = balancing(0.0, 0.0, steps=20)
     torch.testing.assert_close(torch.tensor(loops["open"][0]), torch.tensor(loops["closed"][0]))
     assert balancing(0.0, 0.3)["open"][1][-1] > 100 * balancing(0.0, 0.3)["closed"][1][-1]
+
+
+def test_a_slope_that_is_left_in_the_given_plan_is_named() -> None:
+    """It passes at its first call, and adds up from the second call on: the check must see what is left behind."""
+
+    def by_backward_into_what_was_given(motion: Any, reward: Any, state: Tensor, plan: Tensor, noise: Tensor) -> Any:
+        plan = plan.requires_grad_()
+        future, total = state.expand(len(noise), -1), torch.zeros(())
+        for t, step in enumerate(plan):
+            action = step.expand(len(noise), -1)
+            mu, log_sigma = motion(future, action)
+            future = mu + log_sigma.exp() * noise[:, t]
+            total = total + reward(future, action)
+        value = total.mean()
+        value.backward()
+        return value.detach(), plan.grad
+
+    with pytest.raises(WrongAnswer, match=r"slopes that add up.*\.grad.*the `plan` that was given"):
+        open_lesson("09").exercises["plan_slope"].judge(by_backward_into_what_was_given)

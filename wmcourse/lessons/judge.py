@@ -82,6 +82,7 @@ def ask(answer: Answer, case: Case, seconds: float = SECONDS, numpy: bool = Fals
     for name, before in convert(case.inputs, numpy).items():
         if not same(before, inputs[name]):
             outcome.mutated.append(name)
+    marked = [name for name, value in inputs.items() if isinstance(value, torch.Tensor) and left_a_slope(value)]
     flat = leaves(result)
     if len(flat) == 1 and flat[0] is not result:
         outcome.complaint = f"it returns a {type(result).__name__} with one thing in it. Is there a comma too many?"
@@ -89,9 +90,20 @@ def ask(answer: Answer, case: Case, seconds: float = SECONDS, numpy: bool = Fals
         outcome.complaint = f"it returns {len(flat)} things. Make one tensor of them."
     for leaf in flat:
         outcome.complaint = outcome.complaint or take(leaf, outcome)
+    if marked and not outcome.complaint:
+        outcome.complaint = (
+            f"slopes that add up: your function leaves a slope in the `.grad` of the `{marked[0]}` that was given to "
+            "it, and the next call's `backward` adds to it. Work on a copy: "
+            f"`{marked[0]}.detach().clone().requires_grad_()`."
+        )
     if case.gradients and not (outcome.complaint or outcome.mutated):
         differentiate(answer, case, outcome, deadline)
     return outcome
+
+
+def left_a_slope(given: torch.Tensor) -> bool:
+    """Whether ``backward`` went into the very tensor that was given, whose ``.grad`` then grows from call to call."""
+    return given.is_leaf and given.grad is not None
 
 
 def leaves(result: Any) -> list[Any]:

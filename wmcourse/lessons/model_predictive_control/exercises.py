@@ -885,6 +885,15 @@ def receded(
     return wrong
 
 
+def one_plan_shifted(search: Answer, remember: Answer, world: Answer, seen: Tensor, memory: Tensor, steps: int) -> Pair:
+    plan, actions, rewards = search(seen, memory, None), [], []
+    for _ in range(steps):
+        actions.append(plan[:, 0])
+        rewards.append(world(plan[:, 0])[1])
+        plan = shift_plan(plan)
+    return torch.stack(actions, dim=1), torch.stack(rewards, dim=1).sum(dim=1)
+
+
 def horizon_by_running_sum(
     search: Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor],
     remember: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
@@ -944,6 +953,12 @@ HORIZON = Exercise(
             "one plan for ever",
             receded(open_loop=True, blind=True),
             "You plan once, and then repeat that plan's actions whatever happens. Each step needs a plan from what is seen *now*.",
+        ),
+        Mistake(
+            "one plan, carried out to its end",
+            one_plan_shifted,
+            "The plan is made once, before the loop; afterwards it is only shifted, and its last action repeated. Nothing that is seen "
+            "corrects it. `search` belongs *into* the loop: each step needs a plan from what is seen now.",
         ),
         Mistake(
             "one action for ever",
