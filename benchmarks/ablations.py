@@ -8,7 +8,7 @@
 - K = 1: a memory trained with one Gaussian for each latent instead of a mixture of five
 - one push for ever: no model at all, a floor that needs no eyes
 
-How to read it: memory, horizon and planning are each worth some two hundred steps. The mixture is worth 0.15 nats per
+How to read it: memory, horizon and planning are each worth some two hundred steps. The mixture is worth 0.14 nats per
 step on held-out data, and nothing in the return: plans are dreamt at temperature 0, along one component. A second round
 of the cross-entropy method, with the same number of plans, changes nothing that a hundred episodes could show.
 The price on effort is worth some twenty steps (see ``effort``). The controller that evolved in the dream has the score

@@ -1,4 +1,4 @@
-"""What a push should cost: the planner's price on effort, chosen on episodes that are in no other table.
+"""What a push should cost: the planner's price on effort, measured on episodes that are in no other table.
 
 A plan's score is what it is worth in the dream, less effort times the mean square of its pushes. The dream, at
 temperature 0, shows one future: to which side a hazard will turn is decided in it, and may be decided otherwise in the
