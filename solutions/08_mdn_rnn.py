@@ -233,7 +233,7 @@ steps.weighted_head.check(weighted_head)
 # one each time: to run the encoder again for every batch buys nothing. Keep (μ, log σ²) of each frame, once, and draw a fresh z whenever the frame
 # is used. Drawing *once* and keeping the z would be one fixed noise, to be learnt by heart. And keeping μ alone? Suppose the network
 # predicts the centre with a miss of variance $r^2$, and the sample lies $u\,\varepsilon$ around the centre, independently of the miss. Which
-# $\sigma^2$ should the network give to its prediction? Write it with `r` and `u`.
+# $\sigma^2$ should the network give to its prediction of the *sample*? Write it with `r` and `u`.
 
 # %% step="sample_width"
 sample_width = ...  # σ², in r and u
@@ -361,7 +361,8 @@ ex.done_head.check(done_head)
 # ●●● · 15 minutes · `ex.sequence_loss.hint()`
 #
 # Latents `z` `(B, T + 1, Z)`, actions `a` `(B, T, A)`; `reward`, `done`, `mask` and `ended` `(B, T)`, where place t belongs to the step
-# $(z_t,a_t)\to z_{t+1}$. `model(z, a)` returns a prediction for each step it is given (`log_pi`, `mu`, `log_sigma`, `reward`, `done_logit`) and the state.
+# $(z_t,a_t)\to z_{t+1}$. `model(z, a)` returns a prediction for each step it is given (`log_pi`, `mu`, `log_sigma`, `reward`, `done_logit`) and the state. Lesson 07's
+# `mixture_nll(target, log_pi, mu, log_sigma)` gives the latent's nats of each step, summed over its dimensions.
 #
 # Return `SequenceLoss(total, latent, reward, done)`, each a mean per *real* step. The latent's mean is over steps that have a next latent: real, and not
 # `ended` (1 at a hit, and where the episode is only cut off; where it is not given, take `done`). Reward: $\tfrac12(r-\hat r)^2$, a Gaussian of

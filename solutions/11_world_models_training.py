@@ -173,7 +173,7 @@ steps.curse_two.check(curse_two)
 # plans of *different* worth, with $\theta^2=2s^2$ the variance of the noise's difference, $\mathbb
 # E\max=m_1\Phi(\delta)+m_2\Phi(-\delta)+\theta\varphi(\delta)$ at $\delta=(m_1-m_2)/\theta$, where φ is the standard normal density and Φ
 # its distribution function. The first two terms are what the chosen plan is worth; the third is the curse, and it is worst among equals.
-# Below, sympy integrates the first and the third, and dice confirm all three.
+# Below, sympy integrates both cases of two plans; the case of three equals is integrated by numbers, and dice confirm all three.
 
 # %%
 better = expectation(sp.Max(d, 0), m_1 - m_2, theta, d)  # max(a, b) = b + max(a − b, 0)
@@ -314,7 +314,7 @@ ex.decide.check(decide)
 #
 # ●●○ · 10 minutes · `ex.population_action.hint()`
 #
-# The paper's C is as small as can be: $a=\tanh(W[z,h]+b)$. Here N of them act at once, each in E dreams: `weights` `(N, P)` holds a
+# The paper's C is as small as can be, linear, and we bound it: $a=\tanh(W[z,h]+b)$. Here N of them act at once, each in E dreams: `weights` `(N, P)` holds a
 # controller in each row, first W `(A, Z+H)` row by row, then b `(A,)`; `z` is `(N, E, Z)`, `h` `(N, E, H)`. Return the actions `(N, E, A)`.
 
 
@@ -470,7 +470,7 @@ widgets.strip(
 # 3: an overlooked ending is what kills. Behind the curves comes the proof: how many calls each function of yours has received so far. A
 # part with 0 calls did not take part, whatever a table says. (`dream_step` and `sample_mixture` wait for the first
 # dream, the parts of lessons 09 to 11 for the planner. With an
-# `lstm_step` of yours this stage goes step by step, and takes some four minutes on two idle cores in place of one.)
+# `lstm_step` of yours this stage goes step by step, and takes some four minutes in place of one, on two idle cores.)
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -533,7 +533,7 @@ display(
 # →; Space opens its eyes for one frame of reality, Enter begins anew. Time runs, 20 steps a second, while the game has the focus; the τ
 # slider pauses it. A hit in the dream is drawn with the model's p(done), from which the weight of 3 is taken out first. Try three things.
 # Stand still under a hazard: does the dream end you, and does p(done) know in time? Play at τ = 0.1: the dream becomes predictable, and you
-# can learn where it is wrong. Then at τ = 1.3, where more happens than in the world. Which of the three would you rather be trained in?
+# can learn where it is wrong. Then at τ = 1.3, where more happens than in the world. Which of the three dreams, τ = 1 (where you began), 0.1 or 1.3, would you rather be trained in?
 # Keep your answer for the controllers below.
 
 # %%
@@ -642,16 +642,17 @@ widgets.ladder(ablated, "The same 30 episodes, one thing wrong", "ours", ("one p
 # Read the last column, in pairs. The memory and the horizon carry the agent. Without a memory it sees every hazard above and below the
 # band, and cannot tell whether it is itself gliding left or right, nor to which side a hazard has turned. One push moves it by at most 0.6
 # pixels within the next step, so that with horizon 1 nearly all plans live or die alike. (Compare both with the grey line of a push held
-# for ever: they decide at every step, and do no better than a player that never decides.) One score for all candidates is no planner at
+# for ever: they decide at every step, and are not clearly better than a player that never decides.) One score for all candidates is no planner at
 # all. Planned at τ = 1 it takes a lucky dream for a good plan (measured at the end of this section); whether that costs episodes, thirty of
 # them may be too few to tell: look whether the interval holds 0. And ignoring the end costs *nothing that can be seen*: a fatal step pays 0
 # here, so a plan that dies is worth about one less anyway, and that is enough to rank it. In a world without that hint the same line of
 # code would be fatal. A good score is no proof that the code is right: that is what the checks are for.
 #
-# The last row takes the price on effort away, which looks like a matter of taste. Thirty episodes may not show it; a hundred others do
-# (`benchmarks/results/effort.md`): without it training 0 has 269 [257, 281] and 27 hits, with it 289 [280, 298] and 9; training 5 has 260
-# [246, 275] and 33, and 266 [251, 280] and 23. Why? With a low price 41 of 47 hits were lost within two steps of a fork, most of them eight
-# or nine steps before they came: a hazard turned, and the best plan promised some three steps less than the moment before. The dream at τ = 0 knows one side for each fork. A plan
+# The last row takes the price on effort away, which looks like a matter of taste. Thirty episodes may not show it. A hundred others do for
+# training 0, and lean the same way for training 5 (`benchmarks/results/effort.md`): without it training 0 has 269 [257, 281] and 27 hits, with it 289 [280, 298] and 9; training 5 has 260
+# [246, 275] and 33, and 266 [251, 280] and 23. Why? Look at how the agent dies. At a price of 0.05 (ours is 0.4) both trainings together
+# have 47 hits. In 41 of them the best plan's promise fell most within two steps after a fork, typically eight or nine steps before the hit.
+# At our price it is the same in 26 of 32: the hits are fewer, not of another kind. The dream at τ = 0 knows one side for each fork. A plan
 # that pushes for nothing survives there as well as a gentle one does, but the agent is on its way somewhere when the other side comes.
 #
 # The same over 100 episodes, with a few more (`benchmarks/results/ablations.md`, `python -m benchmarks ablations`): no memory 64 [52, 76],

@@ -660,6 +660,28 @@ def masked(
     return nll, 0.5 * (p.reward - reward).square(), bce, mask * (1 - (done if ended is None else ended))
 
 
+def endings_unseen(own_mean: bool) -> Answer:
+    """The done's share over the steps that have a next latent: none of them is an ending."""
+
+    def answer(
+        model: MDNRNN,
+        z: Tensor,
+        a: Tensor,
+        reward: Tensor,
+        done: Tensor,
+        mask: Tensor,
+        ended: Tensor | None,
+        done_weight: float,
+    ) -> SequenceLoss:
+        nll, r, bce, inside = masked(model, z, a, reward, done, mask, ended)
+        latent, rewarded = (nll * inside).sum() / inside.sum().clamp(min=1), (r * mask).sum() / mask.sum()
+        steps = inside.sum().clamp(min=1) if own_mean else mask.sum()
+        weighted, plain = ((bce * w * inside).sum() / steps for w in (1 + (done_weight - 1) * done, 1))
+        return SequenceLoss(latent + rewarded + weighted, latent, rewarded, plain)
+
+    return answer
+
+
 def window_means(
     model: MDNRNN,
     z: Tensor,
@@ -935,6 +957,15 @@ SEQUENCE = Exercise(
             sequences(outcome=lambda mask, ended, done: mask * (1 - ended), steps=lambda mask: mask.sum().clamp(min=1)),
             "You leave the last step out of *everything*. Then no `done` is ever 1 in the loss, the head learns to say never, and nobody "
             "dies in the dream.",
+        ),
+        *(
+            Mistake(
+                f"the endings masked out of the done{more}",
+                endings_unseen(own_mean),
+                "The reward is right, but the done has the latent's mask. What has no next latent is just the ending: it is left out, no "
+                f"`done` is ever 1 in the loss, and nobody dies in the dream. Reward and done take `mask`{more and ', not only below the line'}.",
+            )
+            for own_mean, more in ((True, ""), (False, ", over all steps"))
         ),
         Mistake(
             "the latent's mean over all steps",

@@ -117,7 +117,7 @@ STEPS = (
             Mistake(
                 "the absolute noise of one",
                 m + s * sp.sqrt(2 / sp.pi),
-                "This is m + E|e| for one noise e. It would be so if the other estimate were exactly −e below.",
+                "This is m + E|e| for one noise e. It would be so if the noise of the other estimate were exactly −e.",
             ),
             Mistake(
                 "the bias alone",

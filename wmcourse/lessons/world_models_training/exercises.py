@@ -901,7 +901,7 @@ CONTROLLERS = Exercise(
         Mistake(
             "a clamp for tanh",
             acted(squash=lambda x: x.clamp(-1, 1)),
-            "clamp limits, too, but it is another function in between, and the paper's controller is a tanh.",
+            "clamp limits, too, but it is another function in between, and this controller is a tanh.",
         ),
         Mistake(
             "a sigmoid for tanh",
@@ -1574,6 +1574,11 @@ LOOK = Exercise(
             "one dream decides",
             looked(choose=lambda first, fresh: first[:, 0]),
             "You choose by the first of the S dreams alone, and let the others go. Their mean is less noisy, and so is the choice.",
+        ),
+        Mistake(
+            "the first dreams among the fresh",
+            looked(again=lambda first, fresh, i: torch.cat([first, fresh], 1).mean(1).gather(1, i[:, None])[:, 0]),
+            "The dreams that made the choice are averaged in, and bring their luck along. Judge by `fresh` alone.",
         ),
         Mistake(
             "one fresh dream",
