@@ -1092,7 +1092,7 @@ SEQUENCE = Exercise(
     checked="Four numbers and the gradients by z, a and reward for seven fresh networks: padding, cut-offs, endings only, a batch of one, "
     "one step, a very sure done head, a target far from all, with and without `ended`; float32 and float64.",
     part=True,
-    tolerance=3.0,  # 1e-6 in a denominator is no mistake
+    tolerance=20.0,  # 1e-6 in a denominator is no mistake, also where gradients nearly cancel
     equivalent={
         "input model ignored": "the network is no array: nothing can be zeroed, so this mutant is the original"
     },
